@@ -1,0 +1,18 @@
+//! Bytes to images to views, without torch: decoding, exact transforms, addressed randomness, sources,
+//! the loader and the synthetic world.
+//!
+//! The way of an image: a [`Source`](source::Source) gives a [`Sample`](source::Sample); a
+//! [`ViewPlan`](plan::ViewPlan) says which random views are wanted; a [`Draw`](draw::Draw) addresses the
+//! randomness; [`view::render`] makes the pixels and a [`ViewRecord`](record::ViewRecord) that says what was done.
+
+pub mod decode;
+pub mod draw;
+pub mod image;
+pub mod loader;
+pub mod ops;
+pub mod plan;
+pub mod record;
+pub mod resize;
+pub mod source;
+pub mod view;
+pub mod world;

@@ -1,0 +1,8 @@
+//! Records of a run in, one self-contained page out. No torch.
+//!
+//! [`record`] defines what the library writes into a run folder and scripts read: those names are a contract.
+//! [`page::write`] turns a run folder into `report.html`.
+
+pub mod page;
+pub mod plot;
+pub mod record;
