@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod evaluation;
+pub mod methods;
 pub mod models;
 pub mod objectives;
 pub mod training;

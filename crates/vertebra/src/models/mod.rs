@@ -1,6 +1,19 @@
 //! Backbones, heads, and weights in and out.
 
-use tch::Tensor;
+pub mod heads;
+pub mod layers;
+pub mod resnet;
+pub mod vit;
+pub mod weights;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, nn};
+
+use self::resnet::{RESNET18, RESNET34, RESNET50, ResNet, ResNetConfig};
+use self::vit::{Vit, VitConfig};
+use crate::error::{Error, Result};
 
 /// Whether batch statistics are learned (`Train`) or used (`Eval`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,4 +52,92 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+}
+
+/// A backbone by name; the variant decides which options exist.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum BackboneConfig {
+    Resnet18(ResNetConfig),
+    Resnet34(ResNetConfig),
+    Resnet50(ResNetConfig),
+    VitTiny(VitConfig),
+    VitSmall(VitConfig),
+    VitBase(VitConfig),
+}
+
+impl BackboneConfig {
+    /// Every name, with the published options.
+    pub fn all() -> [Self; 6] {
+        let (resnet, vit) = (ResNetConfig::default(), VitConfig::default());
+        [
+            Self::Resnet18(resnet),
+            Self::Resnet34(resnet),
+            Self::Resnet50(resnet),
+            Self::VitTiny(vit),
+            Self::VitSmall(vit),
+            Self::VitBase(vit),
+        ]
+    }
+
+    /// The name in recipes and on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resnet18(_) => "resnet18",
+            Self::Resnet34(_) => "resnet34",
+            Self::Resnet50(_) => "resnet50",
+            Self::VitTiny(_) => "vit_tiny",
+            Self::VitSmall(_) => "vit_small",
+            Self::VitBase(_) => "vit_base",
+        }
+    }
+
+    /// Convolutional networks run faster with channels last.
+    pub fn is_convolutional(&self) -> bool {
+        matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
+    }
+
+    /// Refuses sizes that cannot be built.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |field: &str, problem: String| {
+            Err(Error::Recipe { field: format!("backbone.{field}"), problem, hint: None })
+        };
+        match *self {
+            Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) if c.width < 1 => {
+                refuse("width", format!("expected at least 1 channel, got {}", c.width))
+            }
+            Self::VitTiny(c) | Self::VitSmall(c) | Self::VitBase(c)
+                if c.patch < 1 || c.image < c.patch || c.image % c.patch != 0 =>
+            {
+                let problem = format!(
+                    "expected a patch that divides the image, got {} and {}",
+                    c.patch, c.image
+                );
+                refuse("patch", problem)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.
+    pub fn build(&self, path: &nn::Path, channels: i64) -> Box<dyn Backbone> {
+        match *self {
+            Self::Resnet18(config) => Box::new(ResNet::new(path, RESNET18, config, channels)),
+            Self::Resnet34(config) => Box::new(ResNet::new(path, RESNET34, config, channels)),
+            Self::Resnet50(config) => Box::new(ResNet::new(path, RESNET50, config, channels)),
+            Self::VitTiny(config) => Box::new(Vit::new(path, vit::TINY, config, channels)),
+            Self::VitSmall(config) => Box::new(Vit::new(path, vit::SMALL, config, channels)),
+            Self::VitBase(config) => Box::new(Vit::new(path, vit::BASE, config, channels)),
+        }
+    }
+}
+
+/// All variables of a store, parameters and running statistics, in the order of their names.
+pub fn named_variables(store: &nn::VarStore) -> BTreeMap<String, Tensor> {
+    store.variables().into_iter().collect()
+}
+
+/// The parameters alone.
+pub fn named_parameters(store: &nn::VarStore) -> BTreeMap<String, Tensor> {
+    store.variables().into_iter().filter(|(_, variable)| variable.requires_grad()).collect()
 }

@@ -1,1 +1,4 @@
-//! training
+//! Parts of training.
+
+pub mod checkpoint;
+pub mod collective;

@@ -1,0 +1,67 @@
+//! What this machine is and what a run will use of it.
+
+use std::fs;
+
+use tch::{Cuda, Device, Kind};
+
+use crate::error::{Error, Result};
+use crate::recipe::{DeviceChoice, Precision};
+
+/// The device of a run. Asking for a GPU where there is none is an error, not a slow surprise.
+pub fn device(choice: DeviceChoice) -> Result<Device> {
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Auto => Ok(Device::cuda_if_available()),
+        DeviceChoice::Cuda if Cuda::is_available() => Ok(Device::Cuda(0)),
+        DeviceChoice::Cuda => Err(Error::Usage {
+            problem: "device = \"cuda\": no usable NVIDIA GPU was found".into(),
+            hint: Some("`vertebra doctor` says what was looked for".into()),
+        }),
+    }
+}
+
+/// The kind of autocast, `None` for f32. `Auto` takes bf16 where the hardware computes in it.
+pub fn autocast(precision: Precision, device: Device) -> Option<Kind> {
+    match precision {
+        Precision::Fp32 => None,
+        Precision::Bf16 => Some(Kind::BFloat16),
+        Precision::Auto => torch_bridge::has_bf16(device).then_some(Kind::BFloat16),
+    }
+}
+
+pub fn precision_name(autocast: Option<Kind>) -> &'static str {
+    if autocast.is_some() { "bf16" } else { "fp32" }
+}
+
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Memory of the machine in GiB, 0 where it cannot be told.
+pub fn memory_gib() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / (1024.0 * 1024.0)
+}
+
+/// The processor's name as the system tells it.
+pub fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_string());
+    name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}
+
+/// Processor, cores and memory in one line.
+pub fn machine() -> String {
+    format!("{}, {} cores, {:.0} GiB", processor(), cores(), memory_gib())
+}
+
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}

@@ -1,0 +1,126 @@
+//! VICReg (Bardes, Ponce and LeCun, ICLR 2022): pull two views together, keep every feature's spread, and keep features uncorrelated.
+//!
+//! L = λ · invariance + μ · Σ variance + ν · Σ covariance, with the sums over the two branches as [`Branches`] says.
+//! The authors' code averages the variance and sums the covariance; the paper's equation 6 sums both with the same 25, 25, 1.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use super::siamese::{self, Siamese};
+use super::{Context, Loss, Method};
+use crate::error::Result;
+use crate::models::heads::MlpConfig;
+use crate::models::{Backbone, BackboneConfig};
+use crate::objectives::{expect_pair, vicreg as objective};
+
+/// Weights of the three terms, and the expander.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// λ, μ and ν; 25, 25 and 1 in the paper (section 4.2).
+    pub invariance: f64,
+    pub variance: f64,
+    pub covariance: f64,
+    /// How the variance of the two branches is added; the authors' code takes the mean, the paper the sum.
+    pub variance_branches: Branches,
+    /// How the covariance is; the sum in the code and the paper, the mean in VICRegL's code.
+    pub covariance_branches: Branches,
+    /// The paper calls it expander; 8192-8192-8192 there, 2048-2048-2048 for small images.
+    pub projector: MlpConfig,
+}
+
+/// How a term of two branches becomes one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branches {
+    Mean,
+    Sum,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            invariance: 25.0,
+            variance: 25.0,
+            covariance: 1.0,
+            variance_branches: Branches::Mean,
+            covariance_branches: Branches::Sum,
+            projector: MlpConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    pub fn check(&self, views: usize) -> Result<()> {
+        siamese::check(&self.projector, views)
+    }
+}
+
+impl Branches {
+    fn add(self, a: Tensor, b: Tensor) -> Tensor {
+        match self {
+            Self::Mean => (a + b) / 2.0,
+            Self::Sum => a + b,
+        }
+    }
+}
+
+/// A run of VICReg.
+pub struct Vicreg {
+    config: Config,
+    network: Siamese,
+}
+
+impl Vicreg {
+    pub fn new(config: &Config, backbone: &BackboneConfig, channels: i64, device: Device) -> Self {
+        let network = Siamese::new(backbone, channels, &config.projector, device);
+        Self { config: config.clone(), network }
+    }
+}
+
+impl Method for Vicreg {
+    fn embed(&self, views: &[Tensor], context: &Context) -> Vec<Tensor> {
+        self.network.represent(views, context)
+    }
+
+    fn loss(&mut self, embedded: &[Tensor], context: &Context) -> Result<Loss> {
+        let z = self.network.project(embedded, context);
+        let (total, parts) = loss_of(&self.config, &z[0], &z[1])?;
+        let (representation, embedding) = (embedded[0].detach(), z[0].detach());
+        Ok(Loss { total, parts, representation, embedding })
+    }
+
+    fn variables(&self) -> BTreeMap<String, Tensor> {
+        self.network.variables()
+    }
+
+    fn parameters(&self) -> BTreeMap<String, Tensor> {
+        self.network.parameters()
+    }
+
+    fn backbone(&self) -> &dyn Backbone {
+        self.network.backbone.as_ref()
+    }
+}
+
+/// The loss of two gathered embeddings `[N, D]`, and its unweighted parts.
+pub fn loss_of(
+    config: &Config,
+    za: &Tensor,
+    zb: &Tensor,
+) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+    expect_pair("vicreg", za, zb)?;
+    let invariance = objective::invariance(za, zb);
+    let variance =
+        config.variance_branches.add(objective::variance(za), objective::variance(zb));
+    let covariance =
+        config.covariance_branches.add(objective::covariance(za), objective::covariance(zb));
+    let total = config.invariance * &invariance
+        + config.variance * &variance
+        + config.covariance * &covariance;
+    let parts =
+        [("invariance", invariance), ("variance", variance), ("covariance", covariance)];
+    Ok((total, parts.map(|(name, part)| (name, part.detach())).into()))
+}

@@ -1,0 +1,130 @@
+//! The run folder: recipe, journal, checkpoints, records. Everything is written atomically or line by line.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pixels::loader::Skipped;
+use report::record::{self, JournalLine, RunInfo};
+
+use crate::error::{Error, Result};
+use crate::models::weights::write_atomically;
+use crate::recipe::{RawRecipe, Recipe, differences};
+use crate::training::checkpoint::{self, Checkpoint};
+
+/// A folder that one run owns.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Names of images already listed as skipped.
+    skipped: BTreeSet<String>,
+}
+
+impl RunFolder {
+    /// Begins a run in a new or empty folder, or in one whose run never took a step.
+    pub fn create(path: &Path, recipe: &Recipe) -> Result<Self> {
+        if !checkpoint::list(&path.join("checkpoints"))?.is_empty() {
+            return Err(Error::Usage {
+                problem: format!("{}: a run is already there", path.display()),
+                hint: Some("add --resume to go on with it, or give another --out".into()),
+            });
+        }
+        fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        for stale in ["journal.jsonl", "scores.jsonl", "skipped.jsonl"] {
+            let stale = path.join(stale);
+            if stale.exists() {
+                fs::remove_file(&stale).map_err(Error::file("remove", &stale))?;
+            }
+        }
+        let folder = Self { path: path.into(), skipped: BTreeSet::new() };
+        write_atomically(&folder.recipe(), recipe.to_toml().as_bytes())?;
+        Ok(folder)
+    }
+
+    /// Goes on with a run. The recipe must be the one that the run began with.
+    pub fn resume(path: &Path, recipe: &Recipe) -> Result<Self> {
+        let folder = Self { path: path.into(), skipped: BTreeSet::new() };
+        let began = RawRecipe::read(&folder.recipe(), &[])?;
+        let differences = differences(&began, recipe);
+        if !differences.is_empty() {
+            return Err(Error::Usage {
+                problem: format!(
+                    "{} was begun with another recipe ({})",
+                    path.display(),
+                    differences.join(", ")
+                ),
+                hint: Some("resume with the same recipe and settings, or give another --out".into()),
+            });
+        }
+        let (lines, _) = record::read_lines::<Skip>(&folder.path.join("skipped.jsonl"))
+            .map_err(Error::file("read", &folder.path))?;
+        let skipped = lines.into_iter().map(|skip| skip.name).collect();
+        Ok(Self { skipped, ..folder })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Drops journal lines after `step`, and a torn last one: a run that goes on writes them again.
+    pub fn rewind_journal(&self, step: u64) -> Result<()> {
+        let path = self.path.join("journal.jsonl");
+        let (lines, _) =
+            record::read_lines::<JournalLine>(&path).map_err(Error::file("read", &path))?;
+        let kept: String = lines
+            .iter()
+            .filter(|line| line.step <= step)
+            .map(|line| serde_json::to_string(line).expect("numbers and names") + "\n")
+            .collect();
+        write_atomically(&path, kept.as_bytes())
+    }
+
+    pub fn log(&self, line: &JournalLine) -> Result<()> {
+        let path = self.path.join("journal.jsonl");
+        record::append(&path, line).map_err(Error::file("append to", &path))
+    }
+
+    pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
+        checkpoint.save(&self.checkpoints())
+    }
+
+    /// Lists an image that could not be read; returns whether it is new.
+    pub fn skip(&mut self, image: &Skipped) -> Result<bool> {
+        if !self.skipped.insert(image.name.clone()) {
+            return Ok(false);
+        }
+        let path = self.path.join("skipped.jsonl");
+        let line = Skip { name: image.name.clone(), problem: image.problem.clone() };
+        record::append(&path, &line).map_err(Error::file("append to", &path))?;
+        Ok(true)
+    }
+
+    pub fn skipped(&self) -> usize {
+        self.skipped.len()
+    }
+
+    pub fn write_info(&self, info: &RunInfo) -> Result<()> {
+        let text = serde_json::to_string_pretty(info).expect("a record of plain fields");
+        write_atomically(&self.path.join("run.json"), text.as_bytes())
+    }
+
+    /// What an earlier part of the run wrote about itself.
+    pub fn read_info(&self) -> Option<RunInfo> {
+        serde_json::from_slice(&fs::read(self.path.join("run.json")).ok()?).ok()
+    }
+}
+
+/// A line of `skipped.jsonl`.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Skip {
+    name: String,
+    problem: String,
+}

@@ -1,0 +1,64 @@
+//! The health of a run while it trains: spread and rank without labels, k-NN with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pixels::draw::{Draw, Purpose};
+use pixels::source::Source;
+use tch::{Kind, Tensor};
+
+use crate::error::Result;
+use crate::evaluation::{Encoder, ExtractOptions, knn};
+use crate::methods::Loss;
+use crate::objectives::health::{advise, rankme, std_of_normalised};
+
+/// Rows of a batch that ranks are taken of: enough to see a collapse, and quick.
+const RANK_ROWS: i64 = 256;
+/// Images of the online k-NN: four fifths vote, one fifth asks.
+const KNN_IMAGES: usize = 1000;
+
+/// Spread and rank of this step's representation and embedding, under the journal's names, and advice when they say
+/// that a collapse has begun.
+pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
+    let mut values = BTreeMap::new();
+    let mut advice = None;
+    for (name, tensor) in
+        [("representation", &loss.representation), ("embedding", &loss.embedding)]
+    {
+        let rows = tensor.size()[0].min(RANK_ROWS);
+        let z = tensor.narrow(0, 0, rows).to_kind(Kind::Float);
+        let (std, rank) = (std_of_normalised(&z), rankme(&z));
+        values.insert(format!("{name}_std"), std);
+        values.insert(format!("{name}_rank"), rank);
+        advice = advice.or_else(|| advise(name, std, rank, rows, z.size()[1]));
+    }
+    (values, advice)
+}
+
+/// Top-1 of a small k-NN within the training images, `None` where the source has no labels. The images are the same
+/// every time; scores on test images come at the end of a run, never during it.
+pub fn knn_of(encoder: &Encoder, source: &Arc<dyn Source>, seed: u64) -> Result<Option<f64>> {
+    let labelled: Vec<usize> =
+        (0..source.len()).filter(|&index| source.label(index).is_some()).collect();
+    if labelled.len() < 10 {
+        return Ok(None);
+    }
+    let order = Draw::of_seed(seed).stream(Purpose::Split).permutation(labelled.len());
+    let chosen: Vec<usize> = order.iter().take(KNN_IMAGES).map(|&i| labelled[i]).collect();
+    let (asking, voting) = chosen.split_at(chosen.len() / 5);
+    let options = ExtractOptions::default();
+    let voters = encoder.extract_samples(source, voting, &options)?;
+    let queries = encoder.extract_samples(source, asking, &options)?;
+    let outcome = knn::evaluate(&voters, &queries, &encoder.name, &knn::KnnConfig::default())?;
+    Ok(outcome.scores.first().map(|score| score.value))
+}
+
+/// The first term that is not a number, or infinite: `(name, value)`.
+pub fn first_bad(loss: &Loss) -> Option<(String, f64)> {
+    let value = |tensor: &Tensor| tensor.to_kind(Kind::Double).double_value(&[]);
+    loss.parts
+        .iter()
+        .map(|(name, part)| ((*name).to_string(), value(part)))
+        .chain([("loss".to_string(), value(&loss.total))])
+        .find(|(_, value)| !value.is_finite())
+}

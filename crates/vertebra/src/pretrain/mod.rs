@@ -1,0 +1,225 @@
+//! Pretraining: the loop, printed as one page.
+
+mod accumulate;
+mod folder;
+mod health;
+mod setup;
+
+pub use accumulate::backward;
+pub use folder::RunFolder;
+pub use setup::Job;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pixels::loader::Batch;
+use report::record::{JournalLine, RunInfo};
+use tch::{Device, Kind, Tensor};
+
+use self::setup::Run;
+use crate::data;
+use crate::error::{Error, Result};
+use crate::evaluation::encoder;
+use crate::methods::Loss;
+use crate::training::checkpoint::{Checkpoint, Header};
+use crate::training::{clip, schedule};
+
+/// What happens during a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Training begins or goes on after this step, of so many.
+    Begin { step: u64, steps: u64, info: &'a RunInfo },
+    /// A step is done; `seconds_left` at the present speed.
+    Step { step: u64, steps: u64, seconds_left: f64 },
+    /// A line of the journal was written.
+    Line(&'a JournalLine),
+    /// An image could not be read; it is listed in the run folder.
+    Skipped { name: &'a str, problem: &'a str },
+    Saved(&'a Path),
+    /// Something that a person should know.
+    Note(&'a str),
+}
+
+/// Who watches a run, and may end it.
+pub struct Watch<'a> {
+    pub tell: &'a mut dyn FnMut(Event),
+    /// When it becomes true, the run saves after the present step and ends.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Finished,
+    /// Stopped on request, saved, can be resumed.
+    Interrupted,
+}
+
+/// Trains to the end of the recipe, or until it is told to stop. A killed run goes on with `resume`, and on a CPU
+/// its losses equal those of a run that was never killed, bit for bit.
+pub fn pretrain(job: &Job, watch: &mut Watch) -> Result<Outcome> {
+    let mut run = Run::begin(job, watch)?;
+    let trained = train(&mut run, watch);
+    run.info.state = match &trained {
+        Ok(Outcome::Finished) => "finished".into(),
+        Ok(Outcome::Interrupted) => "interrupted".into(),
+        Err(error) => format!("failed: {error}"),
+    };
+    run.write_info()?;
+    trained
+}
+
+fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
+    let recipe = run.recipe.clone();
+    let (first, steps) = (run.begun.step, run.steps);
+    let mut meter = Meter::new(first);
+    let mut batches = run.loader.batches(first..steps);
+    for step in first + 1..=steps {
+        // Data.
+        let Some(batch) = batches.next() else { break };
+        let batch = batch?;
+        list_skipped(run, &batch, watch)?;
+        let channels_last = recipe.backbone.is_convolutional();
+        let views = data::views_on(&batch, recipe.data.channels, run.device, channels_last);
+        let stopping = watch.stop.load(Ordering::Relaxed);
+        let saving = step == steps || stopping || step % run.save_every == 0;
+        let logging = step == steps || step == 1 || step % recipe.log_every == 0;
+
+        // Forward and backward. Reading the loss makes a GPU wait, so there it is read only when it is needed.
+        run.optimizer.zero_grad();
+        let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &run.context())?;
+        if saving || logging || run.device == Device::Cpu {
+            refuse_non_finite(&loss, step, run.saved.as_deref())?;
+        }
+
+        // Step. The schedule counts the steps done before this one, as VICReg's code does.
+        let done = (step - 1) as f64 / steps as f64;
+        let lr = run.peak_lr * schedule::warmup_cosine(done, run.warmup, recipe.final_lr);
+        let norm = match recipe.clip {
+            Some(limit) => Some(clip::global(&run.method.parameters(), limit)),
+            None => logging.then(|| clip::global_norm(&run.method.parameters())),
+        };
+        run.optimizer.step(lr);
+        let context = run.context();
+        run.method.after_step(&context);
+
+        // Journal and checkpoint.
+        if logging {
+            let (images_per_s, data_wait) = meter.read(step, recipe.batch, batches.waited());
+            let line = journal_line(run, step, lr, &loss, norm.as_ref(), watch)?;
+            let line = JournalLine { images_per_s, data_wait, ..line };
+            run.folder.log(&line)?;
+            (watch.tell)(Event::Line(&line));
+        }
+        if saving {
+            save(run, step, watch)?;
+        }
+        let seconds_left = run.seconds_left(step);
+        (watch.tell)(Event::Step { step, steps, seconds_left });
+        if stopping && step < steps {
+            return Ok(Outcome::Interrupted);
+        }
+    }
+    Ok(Outcome::Finished)
+}
+
+/// Lists what could not be read, each image once.
+fn list_skipped(run: &mut Run, batch: &Batch, watch: &mut Watch) -> Result<()> {
+    for image in &batch.skipped {
+        if run.folder.skip(image)? {
+            (watch.tell)(Event::Skipped { name: &image.name, problem: &image.problem });
+        }
+    }
+    Ok(())
+}
+
+/// The record of a step, with health; the figures of speed are left at 0.
+fn journal_line(
+    run: &mut Run,
+    step: u64,
+    lr: f64,
+    loss: &Loss,
+    norm: Option<&Tensor>,
+    watch: &mut Watch,
+) -> Result<JournalLine> {
+    let (mut values, advice) = health::of_batch(loss);
+    if let Some(advice) = advice
+        && !run.info.advice.contains(&advice)
+    {
+        (watch.tell)(Event::Note(&advice));
+        run.info.advice.push(advice);
+    }
+    values.extend(loss.parts.iter().map(|(name, part)| ((*name).into(), scalar(part))));
+    values.extend(norm.map(|norm| ("grad_norm".into(), scalar(norm))));
+    let every = run.knn_every;
+    if step == run.steps || step / every > (step.saturating_sub(run.recipe.log_every)) / every {
+        let variables = run.method.variables();
+        let origin = run.folder.path().to_path_buf();
+        let encoder =
+            encoder::from_variables(&run.spec, &variables, &origin, run.device, run.autocast)?;
+        if let Some(top1) = health::knn_of(&encoder, &run.source, run.recipe.seed)? {
+            values.insert("knn".into(), top1);
+        }
+    }
+    Ok(JournalLine {
+        step,
+        epoch: step as f64 / run.loader.batches_per_epoch() as f64,
+        loss: scalar(&loss.total),
+        lr,
+        images_per_s: 0.0,
+        data_wait: 0.0,
+        values,
+    })
+}
+
+fn save(run: &mut Run, step: u64, watch: &mut Watch) -> Result<()> {
+    run.info.seconds = run.seconds();
+    let header = Header {
+        format: Checkpoint::FORMAT,
+        step,
+        seconds: run.info.seconds,
+        encoder: run.spec.clone(),
+    };
+    let (model, optimizer) = (run.method.variables(), run.optimizer.state());
+    let path = run.folder.save(&Checkpoint { header, model, optimizer })?;
+    (watch.tell)(Event::Saved(&path));
+    run.saved = Some(path);
+    run.write_info()
+}
+
+fn refuse_non_finite(loss: &Loss, step: u64, last_good: Option<&Path>) -> Result<()> {
+    match health::first_bad(loss) {
+        None => Ok(()),
+        Some((term, value)) => {
+            let last_good = last_good.map(PathBuf::from);
+            Err(Error::NonFinite { step, term, value, last_good })
+        }
+    }
+}
+
+fn scalar(tensor: &Tensor) -> f64 {
+    tensor.to_kind(Kind::Double).double_value(&[])
+}
+
+/// Speed since the last line of the journal.
+struct Meter {
+    since: Instant,
+    step: u64,
+    waited: Duration,
+}
+
+impl Meter {
+    fn new(step: u64) -> Self {
+        Self { since: Instant::now(), step, waited: Duration::ZERO }
+    }
+
+    /// Images per second, and the share of the time spent waiting for data.
+    fn read(&mut self, step: u64, batch: usize, waited: Duration) -> (f64, f64) {
+        let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
+        let images = (step - self.step) as f64 * batch as f64;
+        let share = (waited - self.waited).as_secs_f64() / seconds;
+        *self = Self { since: Instant::now(), step, waited };
+        (images / seconds, share.min(1.0))
+    }
+}

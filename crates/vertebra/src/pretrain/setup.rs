@@ -1,0 +1,204 @@
+//! Everything a run needs before its first step, and where an earlier part of it stopped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use pixels::loader::{Loader, LoaderOptions};
+use pixels::source::Source;
+use report::record::RunInfo;
+use tch::{Device, Kind};
+
+use super::{Event, RunFolder, Watch};
+use crate::error::Result;
+use crate::hardware;
+use crate::methods::{Context, Method};
+use crate::models::weights;
+use crate::recipe::Recipe;
+use crate::training::checkpoint::{Checkpoint, EncoderSpec};
+use crate::training::collective::Alone;
+use crate::training::groups;
+use crate::training::optim::Optimizer;
+
+/// How often the online k-NN runs over a whole run.
+const KNN_TIMES: u64 = 10;
+
+/// What to train, where, and what the record says of it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub recipe: Recipe,
+    pub folder: PathBuf,
+    /// Go on with the run in `folder` instead of beginning one.
+    pub resume: bool,
+    /// The command as typed, and the program's version and commit.
+    pub command: String,
+    pub version: String,
+    pub commit: String,
+}
+
+/// A run that is ready for its next step.
+pub(super) struct Run {
+    pub recipe: Recipe,
+    pub device: Device,
+    pub autocast: Option<Kind>,
+    pub source: Arc<dyn Source>,
+    pub loader: Loader,
+    pub method: Box<dyn Method>,
+    pub optimizer: Optimizer,
+    pub spec: EncoderSpec,
+    pub folder: RunFolder,
+    pub info: RunInfo,
+    /// Steps of the whole run.
+    pub steps: u64,
+    pub begun: Begun,
+    /// The newest checkpoint.
+    pub saved: Option<PathBuf>,
+    pub peak_lr: f64,
+    /// Share of the run in which the learning rate rises.
+    pub warmup: f64,
+    pub save_every: u64,
+    pub knn_every: u64,
+    clock: Instant,
+}
+
+/// Where an earlier part of the run stopped; all zero for a new run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub step: u64,
+    pub seconds: f64,
+}
+
+impl Run {
+    pub fn begin(job: &Job, watch: &mut Watch) -> Result<Self> {
+        let recipe = job.recipe.clone();
+        let device = hardware::device(recipe.device)?;
+        let autocast = hardware::autocast(recipe.precision, device);
+        let source = pixels::source::open(&recipe.data.train)?;
+        let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe))?;
+        let per_epoch = loader.batches_per_epoch() as f64;
+        let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
+        let channels = recipe.data.channels;
+        let mut method =
+            recipe.method.build(&recipe.backbone, channels as i64, recipe.seed, device);
+        let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
+        let mut optimizer = Optimizer::new(&recipe.optimizer, groups);
+        let mut begun = Begun::default();
+        let mut saved = None;
+        let folder = if job.resume {
+            let folder = RunFolder::resume(&job.folder, &recipe)?;
+            if let Some((path, checkpoint)) = newest(&folder, watch)? {
+                weights::assign(&path, &checkpoint.model, &method.variables())?;
+                optimizer.load(&checkpoint.optimizer)?;
+                begun = Begun { step: checkpoint.header.step, seconds: checkpoint.header.seconds };
+                saved = Some(path);
+            }
+            folder.rewind_journal(begun.step)?;
+            folder
+        } else {
+            RunFolder::create(&job.folder, &recipe)?
+        };
+        let info = describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
+        folder.write_info(&info)?;
+        (watch.tell)(Event::Begin { step: begun.step, steps, info: &info });
+        let spec =
+            EncoderSpec { backbone: recipe.backbone, channels, preprocess: recipe.preprocess() };
+        Ok(Self {
+            peak_lr: recipe.optimizer.peak_lr(recipe.batch),
+            warmup: recipe.warmup_epochs / recipe.epochs,
+            save_every: ((recipe.checkpoint_every * per_epoch).round() as u64).max(1),
+            knn_every: (steps / KNN_TIMES).max(1),
+            clock: Instant::now(),
+            recipe,
+            device,
+            autocast,
+            source,
+            loader,
+            method,
+            optimizer,
+            spec,
+            folder,
+            info,
+            steps,
+            begun,
+            saved,
+        })
+    }
+
+    pub fn context(&self) -> Context<'static> {
+        Context { collective: &Alone, device: self.device, autocast: self.autocast }
+    }
+
+    /// Seconds of training, over all parts of the run.
+    pub fn seconds(&self) -> f64 {
+        self.begun.seconds + self.clock.elapsed().as_secs_f64()
+    }
+
+    /// At the speed of this part of the run.
+    pub fn seconds_left(&self, step: u64) -> f64 {
+        let pace = self.clock.elapsed().as_secs_f64() / (step - self.begun.step).max(1) as f64;
+        pace * (self.steps - step) as f64
+    }
+
+    pub fn write_info(&mut self) -> Result<()> {
+        self.info.seconds = self.seconds();
+        self.info.skipped = self.folder.skipped() as u64;
+        self.folder.write_info(&self.info)
+    }
+}
+
+fn loader_options(recipe: &Recipe) -> LoaderOptions {
+    LoaderOptions {
+        seed: recipe.seed,
+        batch: recipe.batch,
+        workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
+        channels: recipe.data.channels,
+        strict: recipe.data.strict,
+    }
+}
+
+/// The newest checkpoint that can be read; damaged newer ones are told of.
+fn newest(folder: &RunFolder, watch: &mut Watch) -> Result<Option<(PathBuf, Checkpoint)>> {
+    let Some((path, checkpoint, damaged)) = Checkpoint::newest(&folder.checkpoints())? else {
+        (watch.tell)(Event::Note("no checkpoint yet: the run starts again from its beginning"));
+        return Ok(None);
+    };
+    for error in damaged {
+        (watch.tell)(Event::Note(&format!("{error}; going on from the checkpoint before")));
+    }
+    Ok(Some((path, checkpoint)))
+}
+
+fn describe(
+    job: &Job,
+    source: &dyn Source,
+    method: &mut dyn Method,
+    device: Device,
+    autocast: Option<Kind>,
+    steps: u64,
+    folder: &RunFolder,
+) -> RunInfo {
+    let recipe = &job.recipe;
+    let earlier = folder.read_info().filter(|_| job.resume).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    RunInfo {
+        command: job.command.clone(),
+        title: format!(
+            "{}, {} on {}",
+            recipe.method.title(),
+            recipe.backbone.name(),
+            recipe.data.train
+        ),
+        version: job.version.clone(),
+        commit: job.commit.clone(),
+        machine: hardware::machine(),
+        device: hardware::device_name(device),
+        precision: hardware::precision_name(autocast).into(),
+        parameters: method.parameters().values().map(|p| p.numel() as u64).sum(),
+        images: source.len() as u64,
+        skipped: folder.skipped() as u64,
+        started: if earlier.started > 0 { earlier.started } else { now },
+        steps,
+        state: "running".into(),
+        ..earlier
+    }
+}

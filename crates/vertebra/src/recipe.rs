@@ -1,0 +1,320 @@
+//! Recipes: what a run is, as typed data. Parsed is not checked: only a [`Recipe`] can train.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pixels::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::evaluation::knn::KnnConfig;
+use crate::evaluation::linear::LinearConfig;
+use crate::methods::MethodConfig;
+use crate::models::BackboneConfig;
+use crate::models::weights::nearest;
+use crate::training::optim::OptimizerConfig;
+
+/// A recipe as written, not yet checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecipe {
+    /// Decides every random choice of the run.
+    #[serde(default)]
+    pub seed: u64,
+    /// Passes over the images; a fraction is a shorter last pass.
+    pub epochs: f64,
+    /// Images per optimizer step, over all ranks and micro-batches.
+    pub batch: usize,
+    /// Micro-batches per step: memory of `batch / accumulate` images, the result of one batch.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Epochs in which the learning rate rises from 0.
+    #[serde(default)]
+    pub warmup_epochs: f64,
+    /// The learning rate at the end, as a share of its peak. VICReg ends at 0.001.
+    #[serde(default = "thousandth")]
+    pub final_lr: f64,
+    /// Largest norm of the gradient; absent means no clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    #[serde(default)]
+    pub precision: Precision,
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Threads that make views; 0 means one per core.
+    #[serde(default)]
+    pub workers: usize,
+    /// Steps between two lines of the journal.
+    #[serde(default = "ten")]
+    pub log_every: u64,
+    /// Epochs between two checkpoints.
+    #[serde(default = "one_epoch")]
+    pub checkpoint_every: f64,
+    pub data: Data,
+    #[serde(default = "two_views")]
+    pub views: Vec<ViewSpec>,
+    #[serde(default = "Normalize::imagenet")]
+    pub normalize: Normalize,
+    pub backbone: BackboneConfig,
+    pub method: MethodConfig,
+    pub optimizer: OptimizerConfig,
+    #[serde(default)]
+    pub evaluation: Evaluation,
+}
+
+/// Where the images come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// A folder, or a URI: `cifar:`, `idx:`, `world:`...
+    pub train: String,
+    /// Channels of the views; with 3, everything becomes RGB.
+    #[serde(default = "three")]
+    pub channels: usize,
+    /// An unreadable image stops the run instead of being skipped and listed.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// How the encoder is judged, during the run and at its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Labelled images that the probes learn from; `data.train` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// Labelled images that the probes are tested on; a fifth of `train`, held out from the probes, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// The view of the frozen encoder; by default the size of the training views, cut from 8/7 of it above 64 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// No probes at the end.
+    pub skip: bool,
+    pub knn: KnnConfig,
+    pub linear: LinearConfig,
+}
+
+/// The numbers networks compute in. Objectives, norms of losses and optimizer state are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the hardware has it, else fp32.
+    #[default]
+    Auto,
+    Bf16,
+    Fp32,
+}
+
+/// Where to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// The first GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+/// A recipe that has been checked: only [`RawRecipe::check`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe(RawRecipe);
+
+impl std::ops::Deref for Recipe {
+    type Target = RawRecipe;
+
+    fn deref(&self) -> &RawRecipe {
+        &self.0
+    }
+}
+
+impl RawRecipe {
+    /// Reads a recipe file, then applies `key=value` settings to it (`optimizer.lr=0.1`, `views.0.size=64`).
+    pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        Self::parse(&text, settings)
+    }
+
+    /// The same from text.
+    pub fn parse(text: &str, settings: &[String]) -> Result<Self> {
+        let unreadable = |error: toml::de::Error| Error::Recipe {
+            field: "syntax".into(),
+            problem: error.to_string().trim_end().to_string(),
+            hint: None,
+        };
+        // Parsed twice: errors of the plain text carry line numbers, which a changed table no longer has.
+        let mut table: toml::Table = text.parse().map_err(unreadable)?;
+        if settings.is_empty() {
+            return toml::from_str(text).map_err(|error| refused(&error));
+        }
+        for setting in settings {
+            set(&mut table, setting)?;
+        }
+        table.try_into().map_err(|error| refused(&error))
+    }
+
+    /// Everything that can be known to be wrong before the first image is read.
+    pub fn check(self) -> Result<Recipe> {
+        let refuse = |field: &str, problem: String, hint: Option<&str>| {
+            Err(Error::Recipe { field: field.into(), problem, hint: hint.map(Into::into) })
+        };
+        if !(self.epochs > 0.0 && self.epochs.is_finite()) {
+            return refuse("epochs", format!("expected more than 0, got {}", self.epochs), None);
+        }
+        if self.batch < 2 {
+            let problem = format!("expected at least 2 images, got {}", self.batch);
+            return refuse("batch", problem, None);
+        }
+        if self.accumulate == 0 || self.batch % self.accumulate != 0 {
+            let problem = format!("{} micro-batches do not divide a batch of {}", self.accumulate, self.batch);
+            return refuse("accumulate", problem, None);
+        }
+        if !(0.0..=1.0).contains(&self.final_lr) {
+            return refuse("final_lr", format!("expected 0 to 1, got {}", self.final_lr), None);
+        }
+        if !(self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs) {
+            let problem = format!("expected 0 to less than {} epochs, got {}", self.epochs, self.warmup_epochs);
+            return refuse("warmup_epochs", problem, Some("shorten the warm-up with the run"));
+        }
+        if self.log_every == 0 || !(self.checkpoint_every > 0.0) {
+            return refuse("log_every", "it and checkpoint_every must be positive".into(), None);
+        }
+        let plan_error = |error: pixels::plan::PlanError| Error::Recipe {
+            field: error.field,
+            problem: error.problem,
+            hint: None,
+        };
+        self.plan().check(self.data.channels).map_err(plan_error)?;
+        self.preprocess().check(self.data.channels).map_err(plan_error)?;
+        self.backbone.check()?;
+        self.method.check(self.plan().unfolded().len())?;
+        Ok(Recipe(self))
+    }
+
+    pub fn plan(&self) -> ViewPlan {
+        ViewPlan { views: self.views.clone(), normalize: self.normalize.clone() }
+    }
+
+    /// How the frozen encoder sees an image.
+    pub fn preprocess(&self) -> Preprocess {
+        self.evaluation.preprocess.clone().unwrap_or_else(|| {
+            let size = self.views.first().map_or(224, |view| view.size);
+            Preprocess {
+                resize: if size > 64 { (size * 8).div_ceil(7) } else { size },
+                crop: size,
+                interpolation: Interpolation::Bicubic,
+                normalize: self.normalize.clone(),
+            }
+        })
+    }
+
+    /// The recipe as a file with every default written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a recipe of plain fields is TOML")
+    }
+}
+
+/// Sets `a.b.0.c` to a TOML value; a bare word is a string.
+fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let usage = |problem: String| Error::Usage {
+        problem,
+        hint: Some("for example `--set optimizer.lr=0.1` or `--set views.0.size=64`".into()),
+    };
+    let (key, value) = setting
+        .split_once('=')
+        .ok_or_else(|| usage(format!("--set {setting}: expected key=value")))?;
+    let value = format!("v = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.into()));
+    let mut keys = key.split('.').peekable();
+    let mut place = table.entry(keys.next().unwrap_or_default()).or_insert_with(empty);
+    while let Some(key) = keys.next() {
+        place = match place {
+            toml::Value::Table(table) => table.entry(key).or_insert_with(empty),
+            toml::Value::Array(array) => {
+                let count = array.len();
+                key.parse::<usize>().ok().and_then(|index| array.get_mut(index)).ok_or_else(|| {
+                    usage(format!("--set {setting}: `{key}` is none of the {count} entries"))
+                })?
+            }
+            _ => return Err(usage(format!("--set {setting}: there is nothing inside `{key}`'s parent"))),
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+fn empty() -> toml::Value {
+    toml::Value::Table(toml::Table::new())
+}
+
+/// Serde's refusal as ours: where it is, and for an unknown field the nearest real one.
+fn refused(error: &toml::de::Error) -> Error {
+    let problem = error.message().to_string();
+    let quoted: Vec<String> = problem.split('`').skip(1).step_by(2).map(Into::into).collect();
+    let mut hint = None;
+    if let ([wrong, known @ ..], true) = (quoted.as_slice(), problem.starts_with("unknown")) {
+        hint = nearest(wrong, known.iter()).map(|name| format!("did you mean `{name}`?"));
+    }
+    let field = error.to_string().lines().next().unwrap_or_default().to_string();
+    let field = field.strip_prefix("TOML parse error at ").unwrap_or("settings").to_string();
+    Error::Recipe { field, problem, hint }
+}
+
+/// The values that two recipes disagree on, as `key: a → b`.
+pub fn differences(a: &RawRecipe, b: &RawRecipe) -> Vec<String> {
+    let flat = |recipe: &RawRecipe| {
+        let mut leaves = BTreeMap::new();
+        let table = recipe.to_toml().parse::<toml::Table>().unwrap_or_default();
+        flatten("", &toml::Value::Table(table), &mut leaves);
+        leaves
+    };
+    let (a, b) = (flat(a), flat(b));
+    let absent = "absent".to_string();
+    a.keys()
+        .chain(b.keys().filter(|key| !a.contains_key(*key)))
+        .filter(|key| a.get(*key) != b.get(*key))
+        .map(|key| {
+            let (from, to) = (a.get(key).unwrap_or(&absent), b.get(key).unwrap_or(&absent));
+            format!("{key}: {from} → {to}")
+        })
+        .collect()
+}
+
+fn flatten(path: &str, value: &toml::Value, leaves: &mut BTreeMap<String, String>) {
+    let join = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+    match value {
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(key, value)| flatten(&join(key), value, leaves));
+        }
+        toml::Value::Array(array) => array
+            .iter()
+            .enumerate()
+            .for_each(|(i, value)| flatten(&join(&i.to_string()), value, leaves)),
+        leaf => {
+            leaves.insert(path.into(), leaf.to_string());
+        }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+fn three() -> usize {
+    3
+}
+fn ten() -> u64 {
+    10
+}
+fn one_epoch() -> f64 {
+    1.0
+}
+fn thousandth() -> f64 {
+    0.001
+}
+fn two_views() -> Vec<ViewSpec> {
+    vec![ViewSpec { count: 2, ..ViewSpec::default() }]
+}
