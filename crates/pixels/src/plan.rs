@@ -142,6 +142,138 @@ impl ViewPlan {
     }
 }
 
+impl ViewPlan {
+    /// Whether every view can be made from images of `channels` channels. Nothing in a run fails on a plan that
+    /// passes.
+    pub fn check(&self, channels: usize) -> Result<(), PlanError> {
+        if self.unfolded().is_empty() {
+            return refuse("views", "at least one view is needed, found none");
+        }
+        for (index, spec) in self.views.iter().enumerate() {
+            spec.check(channels).map_err(|error| error.under(&format!("views.{index}")))?;
+        }
+        self.normalize.check(channels).map_err(|error| error.under("normalize"))
+    }
+}
+
+impl ViewSpec {
+    /// Whether a view may be changed by a transform that is defined for RGB only.
+    pub fn uses_colour(&self) -> bool {
+        self.jitter.probability > 0.0 || self.grayscale > 0.0
+    }
+
+    fn check(&self, channels: usize) -> Result<(), PlanError> {
+        if self.size == 0 {
+            return refuse("size", "a view needs at least 1 pixel, found 0");
+        }
+        probability("flip", self.flip)?;
+        probability("jitter.probability", self.jitter.probability)?;
+        probability("grayscale", self.grayscale)?;
+        probability("blur.probability", self.blur.probability)?;
+        probability("solarize", self.solarize)?;
+        ordered("crop.scale", self.crop.scale)?;
+        if self.crop.scale[1] > 1.0 {
+            let found = self.crop.scale[1];
+            return refuse(
+                "crop.scale",
+                &format!("no crop is larger than its image, found {found}"),
+            );
+        }
+        ordered("crop.ratio", self.crop.ratio)?;
+        ordered("blur.sigma", self.blur.sigma)?;
+        self.jitter.check().map_err(|error| error.under("jitter"))?;
+        for (field, chance) in
+            [("jitter.probability", self.jitter.probability), ("grayscale", self.grayscale)]
+        {
+            if channels != 3 && chance > 0.0 {
+                let problem = format!(
+                    "colour is defined for 3 channels, and these images have {channels}; set it to 0"
+                );
+                return refuse(field, &problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Jitter {
+    fn check(&self) -> Result<(), PlanError> {
+        let strengths = [
+            ("brightness", self.brightness),
+            ("contrast", self.contrast),
+            ("saturation", self.saturation),
+        ];
+        for (field, strength) in strengths {
+            if !(strength.is_finite() && strength >= 0.0) {
+                return refuse(
+                    field,
+                    &format!("a strength of 0 or more is needed, found {strength}"),
+                );
+            }
+        }
+        if !(0.0..=0.5).contains(&self.hue) {
+            return refuse("hue", &format!("turns in [0, 0.5] are needed, found {}", self.hue));
+        }
+        Ok(())
+    }
+}
+
+impl Normalize {
+    fn check(&self, channels: usize) -> Result<(), PlanError> {
+        for (field, numbers) in [("mean", &self.mean), ("std", &self.std)] {
+            if numbers.len() != channels {
+                let found = numbers.len();
+                let problem =
+                    format!("one number per channel ({channels}) is needed, found {found}");
+                return refuse(field, &problem);
+            }
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return refuse("mean", &format!("finite numbers are needed, found {mean}"));
+        }
+        if let Some(std) = self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            return refuse("std", &format!("numbers above 0 are needed, found {std}"));
+        }
+        Ok(())
+    }
+}
+
+impl Preprocess {
+    /// Whether images of `channels` channels can be prepared so.
+    pub fn check(&self, channels: usize) -> Result<(), PlanError> {
+        let Self { resize, crop, .. } = self;
+        if *crop == 0 {
+            return refuse("crop", "an image needs at least 1 pixel, found 0");
+        }
+        if crop > resize {
+            let problem = format!("a crop of at most `resize` ({resize}) is needed, found {crop}");
+            return refuse("crop", &problem);
+        }
+        self.normalize.check(channels).map_err(|error| error.under("normalize"))
+    }
+}
+
+fn refuse<T>(field: &str, problem: &str) -> Result<T, PlanError> {
+    Err(PlanError { field: field.into(), problem: problem.into() })
+}
+
+fn probability(field: &str, found: f64) -> Result<(), PlanError> {
+    if (0.0..=1.0).contains(&found) {
+        return Ok(());
+    }
+    refuse(field, &format!("a probability in [0, 1] is needed, found {found}"))
+}
+
+/// Positive numbers, the smaller one first.
+fn ordered(field: &str, [low, high]: [f64; 2]) -> Result<(), PlanError> {
+    if low > 0.0 && low <= high && high.is_finite() {
+        return Ok(());
+    }
+    let problem =
+        format!("two numbers above 0 are needed, the smaller one first, found [{low}, {high}]");
+    refuse(field, &problem)
+}
+
 /// Something in a plan that cannot be done, found when the recipe is checked.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{field}: {problem}")]
@@ -150,4 +282,11 @@ pub struct PlanError {
     pub field: String,
     /// What was wanted and what was found.
     pub problem: String,
+}
+
+impl PlanError {
+    /// The same error, seen from the structure that holds the field's structure.
+    fn under(self, parent: &str) -> Self {
+        Self { field: format!("{parent}.{}", self.field), ..self }
+    }
 }

@@ -40,3 +40,94 @@ pub struct JitterRecord {
     /// Turns in [−0.5, 0.5]; 0 changes nothing.
     pub hue: f32,
 }
+
+/// The layout of [`ViewRecord::vector`]; stored with whatever was trained on it.
+pub const VECTOR_VERSION: u32 = 1;
+
+impl ViewRecord {
+    /// The record as twenty numbers of about [−1, 1], for predictors that are told what was done:
+    ///
+    /// | index | content |
+    /// |---|---|
+    /// | 0, 1 | centre of the crop, vertical and horizontal: −1 top or left edge, 1 bottom or right |
+    /// | 2, 3 | ln of the crop's height and width as shares of the source's |
+    /// | 4 | flip: 1 yes, −1 no |
+    /// | 5, 6 | sine and cosine of a rotation: 0, 1 (views are not rotated) |
+    /// | 7 | jitter: 1 yes, 0 no |
+    /// | 8–10 | ln of brightness, contrast, saturation, not below ln 0.05 |
+    /// | 11 | hue · 2 |
+    /// | 12–15 | place of brightness, contrast, saturation, hue in the order: −1 first, 1 last |
+    /// | 16 | grey: 1 or 0 |
+    /// | 17, 18 | blur: 1 or 0, σ / 2 |
+    /// | 19 | solarized: 1 or 0 |
+    ///
+    /// Without jitter the factors are neutral and the order is the unpermuted one.
+    pub fn vector(&self) -> [f32; 20] {
+        let jitter = self.jitter.unwrap_or(JitterRecord::NEUTRAL);
+        let [width, height] = self.source.map(|side| side as f32);
+        let share = |start: usize, size: usize, whole: f32| {
+            [(start as f32 + size as f32 / 2.0) / whole * 2.0 - 1.0, (size as f32 / whole).ln()]
+        };
+        let [cy, lh] = share(self.crop.top, self.crop.height, height);
+        let [cx, lw] = share(self.crop.left, self.crop.width, width);
+        let flag = |on: bool| f32::from(u8::from(on));
+        let mut vector = [0.0; 20];
+        vector[..8].copy_from_slice(&[
+            cy,
+            cx,
+            lh,
+            lw,
+            flag(self.flipped) * 2.0 - 1.0,
+            0.0,
+            1.0,
+            flag(self.jitter.is_some()),
+        ]);
+        let factors = [jitter.brightness, jitter.contrast, jitter.saturation];
+        for (number, factor) in vector[8..11].iter_mut().zip(factors) {
+            *number = factor.max(0.05).ln();
+        }
+        vector[11] = jitter.hue * 2.0;
+        for (place, &op) in jitter.order.iter().enumerate() {
+            vector[12 + usize::from(op)] = place as f32 / 3.0 * 2.0 - 1.0;
+        }
+        vector[16] = flag(self.grayscale);
+        vector[17] = flag(self.blur.is_some());
+        vector[18] = self.blur.unwrap_or(0.0) / 2.0;
+        vector[19] = flag(self.solarized);
+        vector
+    }
+
+    /// A caption in words, as in "crop 45 % at (12, 30), flipped, brightness ×1.20, …"; (12, 30) is left and top.
+    pub fn describe(&self) -> String {
+        let CropBox { top, left, height, width } = self.crop;
+        let share = (height * width) as f64 / (self.source[0] * self.source[1]) as f64;
+        let mut words = vec![format!("crop {:.0} % at ({left}, {top})", share * 100.0)];
+        if self.flipped {
+            words.push("flipped".into());
+        }
+        if let Some(jitter) = &self.jitter {
+            words.extend(jitter.order.iter().map(|op| match op {
+                0 => format!("brightness ×{:.2}", jitter.brightness),
+                1 => format!("contrast ×{:.2}", jitter.contrast),
+                2 => format!("saturation ×{:.2}", jitter.saturation),
+                _ => format!("hue {:+.0}°", jitter.hue * 360.0),
+            }));
+        }
+        if self.grayscale {
+            words.push("grey".into());
+        }
+        if let Some(sigma) = self.blur {
+            words.push(format!("blur σ {sigma:.1}"));
+        }
+        if self.solarized {
+            words.push("solarized".into());
+        }
+        words.join(", ")
+    }
+}
+
+impl JitterRecord {
+    /// A jitter that changes nothing.
+    pub const NEUTRAL: Self =
+        Self { order: [0, 1, 2, 3], brightness: 1.0, contrast: 1.0, saturation: 1.0, hue: 0.0 };
+}

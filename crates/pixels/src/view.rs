@@ -1,1 +1,181 @@
 //! One random view of an image, and the fixed view that evaluation uses.
+//!
+//! A view is made in two steps: [`choose`] draws every random number into a [`ViewRecord`], [`replay`] makes the
+//! pixels from the record alone. The transforms come in this order: crop and resize, flip, colour jitter, grey,
+//! blur, solarize.
+
+use crate::draw::{Draw, Purpose, Stream};
+use crate::image::{Image, Samples};
+use crate::ops;
+use crate::plan::{Crop, Jitter, Normalize, Preprocess, ViewSpec};
+use crate::record::{CropBox, JitterRecord, ViewRecord};
+use crate::resize::{resize, resize_window};
+
+/// Tries of the random resized crop before the centred fallback (torchvision's number).
+const CROP_TRIES: usize = 10;
+
+/// The view of an image at one address of randomness, `size × size`, and what was done. The image must have the
+/// channels that the plan was checked for.
+///
+/// Colour is defined on 8 bits: where the specification asks for jitter or grey, an RGB image of 16 bits keeps
+/// only its high bytes.
+pub fn render(image: &Image, spec: &ViewSpec, draw: Draw) -> (Image, ViewRecord) {
+    let record = choose([image.width, image.height], spec, draw);
+    (replay(image, spec, &record), record)
+}
+
+/// Draws what is random about a view of an image of `source` size (width, height).
+pub fn choose(source: [usize; 2], spec: &ViewSpec, draw: Draw) -> ViewRecord {
+    let mut crop = draw.stream(Purpose::Crop);
+    let mut blur = draw.stream(Purpose::Blur);
+    ViewRecord {
+        source,
+        crop: random_resized_crop(source, &spec.crop, || crop.uniform()),
+        flipped: draw.stream(Purpose::Flip).chance(spec.flip),
+        jitter: choose_jitter(&spec.jitter, &mut draw.stream(Purpose::Jitter)),
+        grayscale: draw.stream(Purpose::Grayscale).chance(spec.grayscale),
+        blur: blur
+            .chance(spec.blur.probability)
+            .then(|| blur.range(spec.blur.sigma[0], spec.blur.sigma[1]) as f32),
+        solarized: draw.stream(Purpose::Solarize).chance(spec.solarize),
+    }
+}
+
+/// The pixels of a view whose record is known; the same bytes as when it was first made.
+pub fn replay(image: &Image, spec: &ViewSpec, record: &ViewRecord) -> Image {
+    let interpolation = spec.crop.interpolation;
+    let mut view = resize(image, record.crop, spec.size, spec.size, interpolation);
+    if spec.uses_colour() {
+        view = view.into_u8();
+    }
+    if record.flipped {
+        ops::flip(&mut view);
+    }
+    if let Some(jitter) = &record.jitter {
+        apply_jitter(&mut view, &spec.jitter, jitter);
+    }
+    if record.grayscale {
+        ops::grayscale(&mut view);
+    }
+    if let Some(sigma) = record.blur {
+        ops::gaussian_blur(&mut view, sigma);
+    }
+    if record.solarized {
+        ops::solarize(&mut view);
+    }
+    view
+}
+
+/// The crop of torchvision's `RandomResizedCrop` from uniform numbers in [0, 1): per try one for the area, one for
+/// the logarithm of width / height, and if the box fits one for the top and one for the left. After ten misses the
+/// largest centred box with an allowed ratio. `source` is (width, height); the box has at least one pixel.
+pub fn random_resized_crop(
+    source: [usize; 2],
+    crop: &Crop,
+    mut uniform: impl FnMut() -> f64,
+) -> CropBox {
+    let [width, height] = source;
+    // Scale and ratio are drawn in single precision there.
+    let between = |u: f64, low: f32, high: f32| low + u as f32 * (high - low);
+    let [low, high] = crop.scale.map(|v| v as f32);
+    let [narrow, wide] = crop.ratio.map(|v| (v as f32).ln());
+    for _ in 0..CROP_TRIES {
+        let area = (width * height) as f64 * f64::from(between(uniform(), low, high));
+        let ratio = f64::from(between(uniform(), narrow, wide).exp());
+        let w = (area * ratio).sqrt().round_ties_even() as usize;
+        let h = (area / ratio).sqrt().round_ties_even() as usize;
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = (uniform() * (height - h + 1) as f64) as usize;
+            let left = (uniform() * (width - w + 1) as f64) as usize;
+            return CropBox { top, left, height: h, width: w };
+        }
+    }
+    centred_crop(source, crop.ratio)
+}
+
+/// The largest centred box whose width / height lies within `ratio`.
+fn centred_crop([width, height]: [usize; 2], ratio: [f64; 2]) -> CropBox {
+    let found = width as f64 / height as f64;
+    let round = |side: f64, limit: usize| (side.round_ties_even() as usize).clamp(1, limit);
+    let (w, h) = if found < ratio[0] {
+        (width, round(width as f64 / ratio[0], height))
+    } else if found > ratio[1] {
+        (round(height as f64 * ratio[1], width), height)
+    } else {
+        (width, height)
+    };
+    CropBox { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
+}
+
+fn choose_jitter(jitter: &Jitter, stream: &mut Stream) -> Option<JitterRecord> {
+    if !stream.chance(jitter.probability) {
+        return None;
+    }
+    let mut order = [0; 4];
+    for (place, op) in order.iter_mut().zip(stream.permutation(4)) {
+        *place = op as u8;
+    }
+    let mut factor = |strength: f64| match strength {
+        0.0 => 1.0,
+        _ => stream.range((1.0 - strength).max(0.0), 1.0 + strength) as f32,
+    };
+    let (brightness, contrast) = (factor(jitter.brightness), factor(jitter.contrast));
+    let saturation = factor(jitter.saturation);
+    let hue = if jitter.hue == 0.0 { 0.0 } else { stream.range(-jitter.hue, jitter.hue) as f32 };
+    Some(JitterRecord { order, brightness, contrast, saturation, hue })
+}
+
+fn apply_jitter(image: &mut Image, spec: &Jitter, jitter: &JitterRecord) {
+    for op in jitter.order {
+        match op {
+            0 => ops::brightness(image, jitter.brightness),
+            1 => ops::contrast(image, jitter.contrast),
+            2 => ops::saturation(image, jitter.saturation),
+            // A shift of 0 is not free (8-bit HSV), so a policy without hue must skip it.
+            _ if spec.hue > 0.0 => ops::hue(image, jitter.hue),
+            _ => {}
+        }
+    }
+}
+
+/// The fixed view for evaluation: the short side becomes `resize`, then the centred square of `crop`. Equal to
+/// torchvision's `Resize` and `CenterCrop` on a PIL image.
+pub fn prepare(image: &Image, how: &Preprocess) -> Image {
+    let [width, height] = short_side([image.width, image.height], how.resize);
+    let offset = |side: usize| ((side - how.crop) as f64 / 2.0).round_ties_even() as usize;
+    let window =
+        CropBox { top: offset(height), left: offset(width), height: how.crop, width: how.crop };
+    let whole = CropBox { top: 0, left: 0, height: image.height, width: image.width };
+    resize_window(image, whole, [width, height], window, how.interpolation)
+}
+
+/// The size with the short side at `target` and the same shape, the long side rounded down.
+fn short_side([width, height]: [usize; 2], target: usize) -> [usize; 2] {
+    let long = |long: usize, short: usize| ((target * long) as f64 / short as f64) as usize;
+    if width <= height { [target, long(height, width)] } else { [long(width, height), target] }
+}
+
+/// Writes an image as the numbers that a network reads: `[channels, height, width]`, each sample in [0, 1] and
+/// then (x − mean) / std of its channel. Panics if `out` or the statistics do not fit the image.
+pub fn write_normalized(image: &Image, how: &Normalize, out: &mut [f32]) {
+    let (channels, pixels) = (image.channels, image.width * image.height);
+    assert_eq!(out.len(), channels * pixels, "the buffer must hold the image");
+    assert_eq!([how.mean.len(), how.std.len()], [channels; 2], "one mean and std per channel");
+    for (channel, plane) in out.chunks_exact_mut(pixels).enumerate() {
+        let (mean, std) = (how.mean[channel], how.std[channel]);
+        match &image.samples {
+            Samples::U8(samples) => {
+                let table: [f32; 256] =
+                    std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+                for (target, pixel) in plane.iter_mut().zip(samples.chunks_exact(channels)) {
+                    *target = table[usize::from(pixel[channel])];
+                }
+            }
+            Samples::U16(samples) => {
+                for (target, pixel) in plane.iter_mut().zip(samples.chunks_exact(channels)) {
+                    *target = (f32::from(pixel[channel]) / 65_535.0 - mean) / std;
+                }
+            }
+        }
+    }
+}
