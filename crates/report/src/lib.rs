@@ -3,6 +3,15 @@
 //! [`record`] defines what the library writes into a run folder and scripts read: those names are a contract.
 //! [`page::write`] turns a run folder into `report.html`.
 
+mod curves;
+mod error;
+mod gallery;
 pub mod page;
 pub mod plot;
 pub mod record;
+mod run;
+mod scores;
+mod words;
+
+pub use error::ReportError;
+pub use run::{Run, Skipped};

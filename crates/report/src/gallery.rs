@@ -1,0 +1,126 @@
+//! Pictures: augmented views, nearest neighbours, and the map of embeddings.
+
+use maud::{Markup, html};
+
+use crate::plot;
+use crate::record::{EmbeddingMap, NeighbourRow, Picture, ViewRow};
+use crate::words::count;
+
+/// Colours of the palette, each as a disc and as a square.
+const COLOURS: usize = 10;
+/// Points in the page, at most.
+const MOST_POINTS: usize = 2000;
+
+/// One row for each image: itself, then its random views with what was done to them.
+pub(crate) fn views(rows: &[ViewRow]) -> Markup {
+    html! {
+        @for row in rows {
+            div.row.scroll tabindex="0" role="region" aria-label={ "Views of " (row.source.caption) } {
+                (picture(&row.source, "Source image", "source", html! { (row.source.caption) }))
+                @for view in &row.views {
+                    (picture(view, "View", "view", html! { (view.caption) }))
+                }
+            }
+        }
+    }
+}
+
+/// One row for each query. A neighbour with the query's label has a full frame and a tick, another one a dashed
+/// frame and a cross.
+pub(crate) fn neighbours(rows: &[NeighbourRow]) -> Markup {
+    let judged: Vec<bool> = rows
+        .iter()
+        .flat_map(|row| row.neighbours.iter().filter_map(|neighbour| same(&row.query, neighbour)))
+        .collect();
+    html! {
+        @if !judged.is_empty() {
+            p { (judged.iter().filter(|&&same| same).count()) " of " (judged.len())
+                " neighbours have the label of their query (" span.good { "✓" } "); the others are marked "
+                span.bad { "✗" } "." }
+        }
+        @for row in rows {
+            div.row.scroll tabindex="0" role="region" aria-label={ "Neighbours of " (row.query.caption) } {
+                (picture(&row.query, "Query", "query", html! {
+                    b { "Query" } br; (row.query.label.as_deref().unwrap_or(&row.query.caption))
+                }))
+                @for neighbour in &row.neighbours { (neighbour_of(&row.query, neighbour)) }
+            }
+        }
+    }
+}
+
+fn neighbour_of(query: &Picture, neighbour: &Picture) -> Markup {
+    let (class, kind, mark) = match same(query, neighbour) {
+        Some(true) => ("good", "Neighbour, same label", "✓ "),
+        Some(false) => ("bad", "Neighbour, other label", "✗ "),
+        None => ("plain", "Neighbour", ""),
+    };
+    picture(
+        neighbour,
+        kind,
+        class,
+        html! {
+            b { (mark) (neighbour.caption) }
+            @if let Some(label) = &neighbour.label { br; (label) }
+        },
+    )
+}
+
+fn same(query: &Picture, neighbour: &Picture) -> Option<bool> {
+    Some(query.label.as_ref()? == neighbour.label.as_ref()?)
+}
+
+fn picture(picture: &Picture, kind: &str, class: &str, caption: Markup) -> Markup {
+    let label = picture.label.as_deref().map(|label| format!(", {label}")).unwrap_or_default();
+    html! {
+        figure.picture.(class) {
+            img src={ "data:image/png;base64," (picture.png) } alt={ (kind) ": " (picture.caption) (label) }
+                title=(picture.caption) loading="lazy";
+            figcaption { (caption) }
+        }
+    }
+}
+
+/// The scatter plot and its legend.
+pub(crate) fn map(map: &EmbeddingMap) -> Markup {
+    let stride = map.points.len().div_ceil(MOST_POINTS).max(1);
+    let mut groups: Vec<(String, Vec<[f64; 2]>)> =
+        (0..map.classes.len()).map(|i| (mark(i), Vec::new())).collect();
+    groups.push(("grey".into(), Vec::new()));
+    for (i, point) in map.points.iter().enumerate().step_by(stride) {
+        let label = map.labels.get(i).map_or(usize::MAX, |&label| label as usize);
+        groups[label.min(map.classes.len())].1.push(point.map(f64::from));
+    }
+    let shown: usize = groups.iter().map(|(_, points)| points.len()).sum();
+    let words =
+        format!("Map of {shown} embeddings in {} classes. {}", map.classes.len(), map.title);
+    html! {
+        p.muted { (map.title) ". " (count(shown as u64))
+            @if shown < map.points.len() { " of " (count(map.points.len() as u64)) } " images." }
+        div.map {
+            (plot::scatter(&groups, &words))
+            @if !map.labels.is_empty() {
+                ul.legend {
+                    @for (name, (mark, points)) in map.classes.iter().zip(&groups) {
+                        @if !points.is_empty() {
+                            li {
+                                svg viewBox="0 0 10 10" aria-hidden="true" { path.point.(mark) d="M5 5h0" {} }
+                                (name)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The CSS classes of a class of images: a colour, and a square after the first ten. Beyond twenty all are grey,
+/// for nobody tells more marks apart.
+fn mark(class: usize) -> String {
+    match class / COLOURS {
+        0 => format!("p{class}"),
+        1 => format!("p{} square", class - COLOURS),
+        _ => "grey".into(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Scores as a sentence, as bars and as a table.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use crate::record::Score;
+use crate::words::{count, duration, percent};
+
+const BASELINE: &str = "random";
+
+/// The encoder of this run (or a named one) and the baseline, on one metric of one protocol.
+struct Comparison<'a> {
+    score: &'a Score,
+    random: Option<&'a Score>,
+}
+
+/// `k-NN 61.3 % [58.0, 64.6], +24.1 points over random initialisation`. `None` without scores.
+pub(crate) fn verdict(scores: &[Score]) -> Option<String> {
+    let sentences: Vec<String> = compare(scores)
+        .into_iter()
+        .filter(|row| row.score.metric == "top1" && row.score.encoder != BASELINE)
+        .map(|row| {
+            let name = match row.score.encoder.as_str() {
+                "trained" => protocol(row.score),
+                encoder => format!("{encoder}: {}", protocol(row.score)),
+            };
+            let margin = row
+                .gain()
+                .map(|gain| format!(", {gain} points over random initialisation"))
+                .unwrap_or_default();
+            format!("{name} {} % {}{margin}", percent(row.score.value), interval(row.score))
+        })
+        .collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
+}
+
+/// Bars with whiskers, then the numbers.
+pub(crate) fn render(scores: &[Score]) -> Markup {
+    let rows = compare(scores);
+    html! {
+        div.cards { @for row in &rows { (row.card()) } }
+        div.scroll tabindex="0" role="region" aria-label="Table of scores" {
+            table {
+                thead { tr {
+                    th { "Protocol" } th { "Metric" } th { "Encoder" }
+                    th.number { "Value, %" } th.number { "Random init., %" } th.number { "Difference, points" }
+                    th.number { "Samples" } th { "Setting" } th.number { "Time" }
+                } }
+                tbody { @for row in &rows { (row.line()) } }
+            }
+        }
+        p.small {
+            "Intervals are 95 %. The whole scale of a bar is 0 to 100 %; the whisker is the interval."
+        }
+    }
+}
+
+/// One row for each protocol, version, metric and encoder; the latest of equal ones stands. The baseline has a row
+/// of its own only where nothing stands beside it.
+fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
+    let mut latest: BTreeMap<_, BTreeMap<&str, &Score>> = BTreeMap::new();
+    for score in scores {
+        let key = (&score.protocol, score.version, &score.metric);
+        latest.entry(key).or_default().insert(&score.encoder, score);
+    }
+    latest
+        .values()
+        .flat_map(|encoders| {
+            let random = encoders.get(BASELINE).copied();
+            let alone = encoders.len() == 1;
+            encoders
+                .values()
+                .filter(move |score| alone || score.encoder != BASELINE)
+                .map(move |&score| Comparison { score, random: random.filter(|_| !alone) })
+        })
+        .collect()
+}
+
+impl Comparison<'_> {
+    fn card(&self) -> Markup {
+        let score = self.score;
+        let name = if score.encoder == BASELINE { "random" } else { score.encoder.as_str() };
+        html! {
+            figure.card {
+                figcaption { b { (protocol(score)) } " " span.muted { (metric(score)) } }
+                p.big {
+                    (percent(score.value)) span.unit { " %" }
+                    @if let Some(gain) = self.gain() { span.gain { (gain) " points" } }
+                }
+                (bar(name, score, "main"))
+                @if let Some(random) = self.random { (bar("random init.", random, "base")) }
+                @if let Some(random) = self.random {
+                    @if overlap(score, random) {
+                        p.small { "⚠ The intervals overlap: the difference may be chance." }
+                    }
+                }
+            }
+        }
+    }
+
+    fn line(&self) -> Markup {
+        let score = self.score;
+        html! {
+            tr {
+                td { (protocol(score)) @if score.version > 1 { span.muted { " v" (score.version) } } }
+                td { (metric(score)) }
+                td { (score.encoder) }
+                td.number { b { (percent(score.value)) } " " span.muted { (interval(score)) } }
+                td.number {
+                    @if let Some(random) = self.random {
+                        (percent(random.value)) " " span.muted { (interval(random)) }
+                    } @else { "–" }
+                }
+                td.number { b { (self.gain().unwrap_or_else(|| "–".into())) } }
+                td.number { (count(score.samples as u64)) }
+                td { (score.setting) }
+                td.number { (duration(score.seconds)) }
+            }
+        }
+    }
+
+    fn gain(&self) -> Option<String> {
+        let random = self.random?;
+        Some(format!("{:+.1}", (self.score.value - random.value) * 100.0).replace('-', "−"))
+    }
+}
+
+fn bar(name: &str, score: &Score, class: &str) -> Markup {
+    let place = |share: f64| {
+        if share.is_finite() { (share * 1000.0).clamp(0.0, 1000.0).round() } else { 0.0 }
+    };
+    let [low, high] = score.interval.map(place);
+    let words = format!("{name}: {} %, 95 % interval {}", percent(score.value), interval(score));
+    html! {
+        div.bar {
+            span { (name) }
+            svg.(class) viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label=(words) {
+                rect.track x="0" y="20" width="1000" height="60" {}
+                rect.fill x="0" y="20" width=(place(score.value)) height="60" {}
+                path.whisker d={ "M" (low) " 50H" (high) "M" (low) " 30V70M" (high) " 30V70" } {}
+            }
+            span.number { (percent(score.value)) }
+        }
+    }
+}
+
+fn overlap(a: &Score, b: &Score) -> bool {
+    a.interval[0] <= b.interval[1] && b.interval[0] <= a.interval[1]
+}
+
+fn interval(score: &Score) -> String {
+    format!("[{}, {}]", percent(score.interval[0]), percent(score.interval[1]))
+}
+
+fn protocol(score: &Score) -> String {
+    match score.protocol.as_str() {
+        "knn" => "k-NN".into(),
+        "linear" => "Linear probe".into(),
+        other => other.into(),
+    }
+}
+
+fn metric(score: &Score) -> String {
+    match score.metric.strip_prefix("top") {
+        Some(k) if k.parse::<u32>().is_ok() => format!("top-{k}"),
+        _ => score.metric.clone(),
+    }
+}
