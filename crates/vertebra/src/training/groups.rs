@@ -1,0 +1,193 @@
+//! Which parameters decay, adapt, and at which rate. Every parameter is claimed by exactly one group, or the run stops.
+
+use std::collections::BTreeMap;
+
+use tch::Tensor;
+
+use crate::error::{Error, Result};
+
+/// Which parameters a rule claims, and what it grants them. [`Rule::all`] is the start of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// The name, with `*` for any run of characters and `?` for one: `*.bias`, `blocks.3.*`.
+    pub name: String,
+    /// Only tensors of at most so many dimensions, if set.
+    pub max_dims: Option<usize>,
+    /// See [`Group::decay`].
+    pub decay: f64,
+    /// See [`Group::adapt`].
+    pub adapt: bool,
+    /// See [`Group::lr_scale`].
+    pub lr_scale: f64,
+}
+
+impl Rule {
+    /// Claims everything; decays, adapts, full rate.
+    pub fn all() -> Self {
+        Self { name: "*".into(), max_dims: None, decay: 1., adapt: true, lr_scale: 1. }
+    }
+
+    /// Everything of a name that matches.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), ..Self::all() }
+    }
+
+    /// The same without weight decay and without LARS' adaptation.
+    #[must_use]
+    pub fn exempt(self) -> Self {
+        Self { decay: 0., adapt: false, ..self }
+    }
+
+    fn claims(&self, name: &str, param: &Tensor) -> bool {
+        self.max_dims.is_none_or(|most| param.dim() <= most)
+            && glob(self.name.as_bytes(), name.as_bytes())
+    }
+}
+
+/// The usual rules: tensors of one dimension or none (biases, normalisation, a temperature) neither decay nor adapt, the rest
+/// does both. VICReg, Barlow Twins, MoCo-v3, DINO and I-JEPA go by the dimension alone.
+pub fn standard_rules() -> Vec<Rule> {
+    vec![Rule { max_dims: Some(1), ..Rule::all().exempt() }, Rule::all()]
+}
+
+/// Parameters that are treated alike.
+#[derive(Debug)]
+pub struct Group {
+    /// Factor on the weight decay: 0 or 1.
+    pub decay: f64,
+    /// Whether LARS adapts the rate to the weights' norm. Other optimizers do not ask.
+    pub adapt: bool,
+    /// Factor on the learning rate: layer-wise decay, Barlow Twins' slower biases.
+    pub lr_scale: f64,
+    /// The parameters' names, in order.
+    pub names: Vec<String>,
+    /// The parameters, in the order of the names; they share memory with the model's.
+    pub params: Vec<Tensor>,
+}
+
+/// Deals the trainable parameters out: the first rule that matches wins. A rule that claims nothing makes no group.
+///
+/// Fails with [`Error::UnclaimedParameter`] where no rule matches. A frozen parameter is left out of `params`: a group
+/// with rate 0 would still move the optimizer's state.
+pub fn assign(params: &BTreeMap<String, Tensor>, rules: &[Rule]) -> Result<Vec<Group>> {
+    let mut groups: Vec<Group> = rules
+        .iter()
+        .map(|rule| Group {
+            decay: rule.decay,
+            adapt: rule.adapt,
+            lr_scale: rule.lr_scale,
+            names: Vec::new(),
+            params: Vec::new(),
+        })
+        .collect();
+    for (name, param) in params {
+        let winner = rules
+            .iter()
+            .position(|rule| rule.claims(name, param))
+            .ok_or_else(|| Error::UnclaimedParameter { name: name.clone() })?;
+        groups[winner].names.push(name.clone());
+        groups[winner].params.push(param.shallow_clone());
+    }
+    groups.retain(|group| !group.params.is_empty());
+    Ok(groups)
+}
+
+/// The rate's factor for layer `layer` of a transformer with `blocks` blocks under layer-wise decay: d^(L + 1 − layer). Layer 0 holds
+/// the embeddings, 1 to L the blocks, L + 1 the last norm and the head. Clark 2020; BEiT, MAE fine-tuning.
+pub fn layer_scale(decay: f64, layer: usize, blocks: usize) -> f64 {
+    decay.powi((blocks + 1) as i32 - layer as i32)
+}
+
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => {
+            glob(rest, text) || (!text.is_empty() && glob(pattern, &text[1..]))
+        }
+        ([b'?', rest @ ..], [_, tail @ ..]) => glob(rest, tail),
+        ([p, rest @ ..], [t, tail @ ..]) => p == t && glob(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    fn params(shapes: &[(&str, &[i64])]) -> BTreeMap<String, Tensor> {
+        let zeros = |shape| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+        shapes.iter().map(|&(name, shape)| (name.to_owned(), zeros(shape))).collect()
+    }
+
+    fn vit() -> BTreeMap<String, Tensor> {
+        params(&[
+            ("blocks.0.attn.qkv.weight", &[6, 2]),
+            ("blocks.0.norm1.weight", &[2]),
+            ("cls_token", &[1, 1, 2]),
+            ("patch_embed.proj.bias", &[2]),
+            ("temperature", &[]),
+        ])
+    }
+
+    #[test]
+    fn vectors_and_scalars_are_exempt_by_the_standard_rules() {
+        let groups = assign(&vit(), &standard_rules()).unwrap();
+        let names: Vec<_> = groups.iter().map(|group| group.names.join(" ")).collect();
+        let vectors = "blocks.0.norm1.weight patch_embed.proj.bias temperature";
+        assert_eq!(names, [vectors, "blocks.0.attn.qkv.weight cls_token"]);
+        assert_eq!((groups[0].decay, groups[0].adapt), (0., false));
+        assert_eq!((groups[1].decay, groups[1].adapt), (1., true));
+    }
+
+    #[test]
+    fn the_first_matching_rule_wins_and_every_parameter_has_one_group() {
+        let rules = [Rule::named("cls_*").exempt(), Rule::named("*"), Rule::named("cls_token")];
+        let groups = assign(&vit(), &rules).unwrap();
+        assert_eq!(groups.len(), 2, "a rule that claims nothing makes no group");
+        assert_eq!(groups[0].names, ["cls_token"]);
+        let claimed: usize = groups.iter().map(|group| group.names.len()).sum();
+        assert_eq!(claimed, vit().len());
+    }
+
+    #[test]
+    fn an_unclaimed_parameter_is_named() {
+        let error = assign(&vit(), &[Rule::named("blocks.*"), Rule::named("*.bias")]).unwrap_err();
+        assert_eq!(error.to_string(), "no parameter group claims `cls_token`");
+    }
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (pattern, text, wanted) in [
+            ("*.bias", "a.b.bias", true),
+            ("*.bias", "a.bias.weight", false),
+            ("*.bn?.*", "layer1.0.bn2.weight", true),
+            ("*.bn?.*", "layer1.0.bn.weight", false),
+            ("blocks.1.*", "blocks.11.x", false),
+            ("", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), wanted, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn groups_share_memory_with_the_model() {
+        let params = vit();
+        let groups = assign(&params, &[Rule::all()]).unwrap();
+        let _ = groups[0].params[0].shallow_clone().fill_(7.);
+        assert_eq!(params["blocks.0.attn.qkv.weight"].double_value(&[0, 0]), 7.);
+    }
+
+    #[test]
+    fn layer_scales_are_powers_down_to_the_embeddings() {
+        let wanted = [
+            0.003_697_21, 0.005_688_01, 0.008_750_78, 0.013_462_74, 0.020_711_91, 0.031_864_48,
+            0.049_022_28, 0.075_418_89, 0.116_029_06, 0.178_506_25, 0.274_625, 0.4225, 0.65, 1.,
+        ];
+        for (layer, wanted) in wanted.into_iter().enumerate() {
+            // The oracle has eight decimals.
+            assert!((layer_scale(0.65, layer, 12) - wanted).abs() < 5e-9, "layer {layer}");
+        }
+    }
+}
