@@ -1,0 +1,8 @@
+//! linear
+use serde::{Deserialize, Serialize};
+use super::{FeatureTable, Outcome};
+use crate::error::Result;
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearConfig { pub seed: u64 }
+pub fn evaluate(_: &FeatureTable, _: &FeatureTable, _: &str, _: &LinearConfig) -> Result<Outcome> { unimplemented!() }
