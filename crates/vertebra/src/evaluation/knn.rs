@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 use super::neighbours::for_each;
 use super::{FeatureTable, Neighbour, Outcome, Task, normalise_rows, share_score};
@@ -43,7 +42,8 @@ pub fn evaluate(
     let available = task.train.y.len() - usize::from(leave_one_out);
     if available == 0 {
         return Err(Error::Usage {
-            problem: "k-NN without the image itself needs at least two labelled images, got 1".into(),
+            problem: "k-NN without the image itself needs at least two labelled images, got 1"
+                .into(),
             hint: Some("give a larger training source".into()),
         });
     }
@@ -105,4 +105,120 @@ fn votes<'a>(
 
 fn first_largest(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Tensor;
+
+    const TRAIN: [([f32; 2], u32); 7] = [
+        ([1.0, 0.0], 0),
+        ([0.9, 0.1], 0),
+        ([0.8, 0.3], 1),
+        ([0.1, 1.0], 1),
+        ([0.0, 1.0], 1),
+        ([0.3, 0.9], 2),
+        ([-1.0, 0.2], 2),
+    ];
+    const TEST: [[f32; 2]; 3] = [[1.0, 0.2], [0.4, 1.0], [-1.0, 1.0]];
+
+    fn table(rows: &[[f32; 2]], labels: &[u32]) -> FeatureTable {
+        FeatureTable {
+            x: Tensor::from_slice(&rows.concat()).view([-1, 2]),
+            labels: labels.iter().map(|&label| Some(label)).collect(),
+            samples: (0..rows.len()).collect(),
+            skipped: Vec::new(),
+            classes: Vec::new(),
+        }
+    }
+
+    fn train() -> FeatureTable {
+        let (rows, labels): (Vec<_>, Vec<_>) = TRAIN.into_iter().unzip();
+        table(&rows, &labels)
+    }
+
+    fn shares(k: usize) -> Vec<Vec<f64>> {
+        let labels: Vec<u32> = TRAIN.iter().map(|row| row.1).collect();
+        let voters = normalise_rows(&train().x);
+        let queries = normalise_rows(&table(&TEST, &[0, 0, 0]).x);
+        let mut shares = Vec::new();
+        for_each(&queries, &voters, k, |_, found| {
+            shares.push(votes(found.iter(), &labels, 3, 0.07))
+        });
+        shares
+    }
+
+    #[test]
+    fn shares_of_the_votes_have_their_published_values() {
+        let wanted = [
+            (3, [[0.67248, 0.32752, 0.0], [0.0, 0.48839, 0.51161], [0.0, 0.18449, 0.81551]]),
+            (
+                5,
+                [[0.67227, 0.32743, 0.00029], [0.00028, 0.49078, 0.50895], [0.0, 0.18388, 0.81612]],
+            ),
+            (
+                7,
+                [[0.67227, 0.32743, 0.00029], [0.00034, 0.49075, 0.50891], [0.0, 0.18388, 0.81612]],
+            ),
+        ];
+        for (k, rows) in wanted {
+            for (found, wanted) in shares(k).iter().zip(rows) {
+                for (found, wanted) in found.iter().zip(wanted) {
+                    // Five printed decimals, and f32 similarities divided by 0.07.
+                    assert!((found - wanted).abs() < 1.1e-5, "k={k}: {found} is not {wanted}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn near_neighbours_outvote_a_far_majority() {
+        // A plain majority would answer 0, 1, 1 for k = 3 and 1, 1, 1 for k = 7.
+        for (k, wanted) in [(1, [0, 2, 2]), (3, [0, 2, 2]), (7, [0, 2, 2])] {
+            let config = KnnConfig { k, ..KnnConfig::default() };
+            let outcome = evaluate(&train(), &table(&TEST, &wanted), "x", &config).unwrap();
+            assert_eq!(outcome.correct, [true; 3], "k={k}");
+        }
+    }
+
+    #[test]
+    fn the_score_says_what_was_measured() {
+        let test = table(&TEST, &[0, 2, 1]);
+        let outcome = evaluate(&train(), &test, "trained", &KnnConfig::default()).unwrap();
+        let [score] = &outcome.scores[..] else { panic!("one score") };
+        assert_eq!((score.protocol.as_str(), score.metric.as_str()), ("knn", "top1"));
+        assert_eq!((score.encoder.as_str(), score.samples), ("trained", 3));
+        // Two of three.
+        assert!((score.value - 2.0 / 3.0).abs() < 1e-12);
+        assert!(score.interval[0] < score.value && score.value < score.interval[1]);
+        assert_eq!(score.setting, "k=7 T=0.07 (k reduced from 20: all of the training table)");
+    }
+
+    #[test]
+    fn no_row_votes_for_itself() {
+        // Alone against two of another class: itself is the only neighbour that would be right.
+        let rows = [[1.0, 0.0], [0.9, 0.1], [0.9, 0.2]];
+        let (train, again) = (table(&rows, &[0, 1, 1]), table(&rows, &[0, 1, 1]));
+        let config = KnnConfig { k: 1, ..KnnConfig::default() };
+        for test in [&train, &again] {
+            let outcome = evaluate(&train, test, "x", &config).unwrap();
+            assert_eq!(outcome.correct, [false, true, true]);
+            assert_eq!(outcome.scores[0].setting, "k=1 T=0.07 (leave-one-out)");
+        }
+        let one = table(&rows[..1], &[0]);
+        assert!(evaluate(&one, &one, "x", &config).is_err());
+    }
+
+    #[test]
+    fn settings_without_meaning_are_refused() {
+        let test = table(&TEST, &[0, 1, 2]);
+        for config in [
+            KnnConfig { k: 0, temperature: 0.07 },
+            KnnConfig { k: 1, temperature: 0.0 },
+            KnnConfig { k: 1, temperature: f64::NAN },
+        ] {
+            assert!(evaluate(&train(), &test, "x", &config).is_err(), "{config:?}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-pub use features::{Encoder, ExtractOptions, FeatureTable};
+pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
 pub use knn::KnnConfig;
 pub use linear::LinearConfig;
 pub use neighbours::{Neighbour, normalise_rows};
@@ -113,7 +113,9 @@ fn labelled(table: &FeatureTable, role: &str) -> Result<Labelled> {
                 "the {role} source has no labels ({} samples), and this protocol needs them",
                 table.labels.len()
             ),
-            hint: Some("give a labelled source, such as a folder with one sub-folder per class".into()),
+            hint: Some(
+                "give a labelled source, such as a folder with one sub-folder per class".into(),
+            ),
         });
     }
     let x = if y.len() == table.labels.len() {
