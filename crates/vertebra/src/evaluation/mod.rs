@@ -1,1 +1,203 @@
-//! evaluation
+//! Frozen features and what is measured on them: k-NN, the linear probe, a map, intervals.
+//!
+//! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
+//! its version and its interval, becomes a [`Score`].
+
+pub mod features;
+pub mod knn;
+pub mod linear;
+pub mod map;
+pub mod neighbours;
+pub mod statistics;
+
+use report::record::Score;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
+pub use knn::KnnConfig;
+pub use linear::LinearConfig;
+pub use neighbours::{Neighbour, normalise_rows};
+
+/// A way of judging frozen features with labels, and its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "protocol")]
+pub enum Protocol {
+    /// Weighted k-nearest neighbours: nothing is trained.
+    Knn(KnnConfig),
+    /// A linear classifier trained with SGD.
+    Linear(LinearConfig),
+}
+
+impl Protocol {
+    /// Judges `test` with the labels of `train`. `encoder` is the name that the scores carry (`trained`,
+    /// `random`...).
+    pub fn score(
+        &self,
+        train: &FeatureTable,
+        test: &FeatureTable,
+        encoder: &str,
+    ) -> Result<Vec<Score>> {
+        let outcome = match self {
+            Self::Knn(config) => knn::evaluate(train, test, encoder, config)?,
+            Self::Linear(config) => linear::evaluate(train, test, encoder, config)?,
+        };
+        Ok(outcome.scores)
+    }
+}
+
+/// What a protocol found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether the first answer was right, for each labelled test sample in the table's order. Two encoders'
+    /// lists on one table can be compared in pairs (see [`statistics`]).
+    pub correct: Vec<bool>,
+    pub scores: Vec<Score>,
+}
+
+/// The labelled rows of a training and a test table, and how many classes there are.
+pub(crate) struct Task {
+    pub train: Labelled,
+    pub test: Labelled,
+    /// Labels are in `0..classes`.
+    pub classes: usize,
+}
+
+/// Rows with a label.
+pub(crate) struct Labelled {
+    /// `[N, D]`
+    pub x: Tensor,
+    /// N labels.
+    pub y: Vec<u32>,
+}
+
+impl Task {
+    /// Fails where a table has no labels, or the two do not speak of the same features and classes.
+    pub(crate) fn new(train: &FeatureTable, test: &FeatureTable) -> Result<Self> {
+        let usage = |problem: String, hint: &str| Error::Usage { problem, hint: Some(hint.into()) };
+        if !train.classes.is_empty() && !test.classes.is_empty() && train.classes != test.classes {
+            return Err(usage(
+                format!(
+                    "the training source has the classes {} and the test source {}",
+                    abridged(&train.classes),
+                    abridged(&test.classes)
+                ),
+                "give both sources the same class folders, with the same names",
+            ));
+        }
+        let (width, found) = (train.x.size()[1], test.x.size()[1]);
+        if width != found {
+            return Err(usage(
+                format!("the training features are {width} wide and the test features {found}"),
+                "extract both with the same encoder",
+            ));
+        }
+        let (train_rows, test_rows) = (labelled(train, "training")?, labelled(test, "test")?);
+        let largest = train_rows.y.iter().chain(&test_rows.y).max().map_or(0, |&label| label + 1);
+        let classes = train.classes.len().max(test.classes.len()).max(largest as usize);
+        Ok(Self { train: train_rows, test: test_rows, classes })
+    }
+}
+
+fn labelled(table: &FeatureTable, role: &str) -> Result<Labelled> {
+    let (rows, y): (Vec<i64>, Vec<u32>) = table
+        .labels
+        .iter()
+        .enumerate()
+        .filter_map(|(row, label)| label.map(|label| (row as i64, label)))
+        .unzip();
+    if y.is_empty() {
+        return Err(Error::Usage {
+            problem: format!(
+                "the {role} source has no labels ({} samples), and this protocol needs them",
+                table.labels.len()
+            ),
+            hint: Some(
+                "give a labelled source, such as a folder with one sub-folder per class".into(),
+            ),
+        });
+    }
+    let x = if y.len() == table.labels.len() {
+        table.x.shallow_clone()
+    } else {
+        table.x.index_select(0, &Tensor::from_slice(&rows).to_device(table.x.device()))
+    };
+    Ok(Labelled { x: x.to_kind(Kind::Float), y })
+}
+
+fn abridged(names: &[String]) -> String {
+    let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 3 { format!("{shown}… ({} in all)", names.len()) } else { shown }
+}
+
+/// The share of `correct` as a score, with its bootstrap interval.
+pub(crate) fn share_score(
+    protocol: &str,
+    version: u32,
+    metric: &str,
+    correct: &[bool],
+    encoder: &str,
+) -> Score {
+    let values: Vec<f64> = correct.iter().map(|&right| f64::from(u8::from(right))).collect();
+    Score {
+        protocol: protocol.into(),
+        version,
+        metric: metric.into(),
+        value: values.iter().sum::<f64>() / values.len() as f64,
+        interval: statistics::bootstrap_mean(&values, statistics::RESAMPLES, 0),
+        samples: values.len(),
+        encoder: encoder.into(),
+        seconds: 0.0,
+        setting: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(labels: &[Option<u32>], classes: &[&str]) -> FeatureTable {
+        FeatureTable {
+            x: Tensor::arange(labels.len() as i64 * 2, (Kind::Float, tch::Device::Cpu))
+                .view([-1, 2]),
+            labels: labels.to_vec(),
+            samples: (0..labels.len()).collect(),
+            skipped: Vec::new(),
+            classes: classes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn unlabelled_rows_are_left_out() {
+        let train = table(&[Some(0), None, Some(4)], &[]);
+        let task = Task::new(&train, &table(&[Some(1)], &[])).unwrap();
+        assert_eq!(task.train.y, [0, 4]);
+        assert_eq!(Vec::<f32>::try_from(task.train.x.select(1, 0)).unwrap(), [0.0, 4.0]);
+        assert_eq!(task.classes, 5);
+    }
+
+    #[test]
+    fn a_table_without_labels_is_refused_with_a_hint() {
+        let error = Task::new(&table(&[Some(0)], &[]), &table(&[None, None], &[])).err().unwrap();
+        assert!(error.to_string().contains("the test source has no labels (2 samples)"), "{error}");
+        assert!(error.hint().unwrap().contains("one sub-folder per class"));
+    }
+
+    #[test]
+    fn sources_with_other_classes_are_refused() {
+        let error = Task::new(&table(&[Some(0)], &["cat", "dog"]), &table(&[Some(0)], &["dog"]))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("cat, dog"), "{error}");
+    }
+
+    #[test]
+    fn protocols_refuse_unknown_settings() {
+        let parse = |text: &str| serde_json::from_str::<Protocol>(text);
+        let default = parse(r#"{"protocol": "knn"}"#).unwrap();
+        assert_eq!(default, Protocol::Knn(KnnConfig::default()));
+        assert!(parse(r#"{"protocol": "knn", "neighbors": 3}"#).is_err());
+        assert!(parse(r#"{"protocol": "linear", "epoch": 3}"#).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! The frozen features of a source, extracted once and kept on disk.
+
+mod cache;
+mod prepared;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pixels::plan::Preprocess;
+use pixels::source::Source;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::models::{Backbone, Mode, no_tap};
+use cache::Key;
+use prepared::{Prepared, prepared};
+
+/// Frozen features of a source.
+#[derive(Debug)]
+pub struct FeatureTable {
+    /// `[N, D]`, f32, on the CPU.
+    pub x: Tensor,
+    /// N labels, `None` where the source has none.
+    pub labels: Vec<Option<u32>>,
+    /// The samples of the source that the rows belong to, ascending.
+    pub samples: Vec<usize>,
+    /// Name and problem of each sample that could not be read. N plus their number is the source's length.
+    pub skipped: Vec<(String, String)>,
+    /// Names of the classes by label; empty where there are none.
+    pub classes: Vec<String>,
+}
+
+/// A backbone with everything that decides its features.
+pub struct Encoder {
+    /// The name that scores carry: `trained`, `random`, or a file's.
+    pub name: String,
+    pub backbone: Box<dyn Backbone>,
+    pub preprocess: Preprocess,
+    /// Channels of the images that the backbone takes.
+    pub channels: usize,
+    /// Where the backbone's weights are.
+    pub device: Device,
+    /// The reduced precision of the forward pass; `None` is f32.
+    pub autocast: Option<Kind>,
+    /// A hash of the architecture and all its weights. Caches are keyed by it.
+    pub weights_hash: String,
+}
+
+/// What became of the cache of an extraction.
+#[derive(Debug)]
+pub enum Cached {
+    /// The features were read from it; nothing was computed.
+    Read,
+    /// The features were computed and written.
+    Written,
+    /// The features were computed and could not be written: a full disk, a folder without permission.
+    Unwritten(Error),
+}
+
+/// How to extract.
+#[derive(Clone, Copy)]
+pub struct ExtractOptions<'a> {
+    /// Images per forward pass. It does not change the features beyond rounding.
+    pub batch: usize,
+    /// Threads that decode.
+    pub workers: usize,
+    /// Called after each batch with the samples done and the samples there are.
+    pub progress: &'a dyn Fn(usize, usize),
+}
+
+impl Default for ExtractOptions<'_> {
+    /// Batches of 256, one worker per core, no progress.
+    fn default() -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { batch: 256, workers, progress: &|_, _| {} }
+    }
+}
+
+impl FeatureTable {
+    /// Whether both hold the same features of the same samples.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.samples == other.samples
+                && self.labels == other.labels
+                && self.x.size() == other.x.size()
+                && self.x.equal(&other.x))
+    }
+}
+
+impl Encoder {
+    /// The features of all readable samples of a source, in its order. Unreadable ones are skipped and listed.
+    /// Fails where no sample can be read, or where a feature is not a finite number.
+    pub fn extract(
+        &self,
+        source: &Arc<dyn Source>,
+        options: &ExtractOptions,
+    ) -> Result<FeatureTable> {
+        let mut rows: Vec<Tensor> = Vec::new();
+        let mut table = FeatureTable {
+            x: Tensor::zeros([0, self.backbone.width()], (Kind::Float, Device::Cpu)),
+            labels: Vec::new(),
+            samples: Vec::new(),
+            skipped: Vec::new(),
+            classes: source.classes().to_vec(),
+        };
+        let (channels, batch, workers) = (self.channels, options.batch, options.workers);
+        for batch in prepared(source.clone(), None, &self.preprocess, channels, batch, workers) {
+            let batch = batch?;
+            if !batch.samples.is_empty() {
+                rows.push(self.features_of(&batch)?);
+            }
+            table.labels.extend(batch.labels);
+            table.samples.extend(batch.samples);
+            table.skipped.extend(batch.skipped.into_iter().map(|it| (it.name, it.problem)));
+            (options.progress)(table.samples.len() + table.skipped.len(), source.len());
+        }
+        if rows.is_empty() {
+            return Err(unreadable(&table.skipped));
+        }
+        table.x = Tensor::cat(&rows, 0);
+        Ok(table)
+    }
+
+    /// As [`extract`](Self::extract), but reads the features from the folder `cache` where it holds them, and
+    /// writes them there where it does not. They are found by the weights, the source's fingerprint, the
+    /// preprocessing and the precision; a file that is damaged or does not fit the source is computed anew.
+    pub fn extract_cached(
+        &self,
+        source: &Arc<dyn Source>,
+        cache: &Path,
+        options: &ExtractOptions,
+    ) -> Result<(FeatureTable, Cached)> {
+        let key = Key::new(self, source.as_ref());
+        let path = key.path(cache);
+        if let Some(table) = cache::read(&path, &key, source.len(), self.backbone.width()) {
+            (options.progress)(source.len(), source.len());
+            return Ok((table, Cached::Read));
+        }
+        let table = self.extract(source, options)?;
+        let outcome = match cache::write(&path, &key, &table) {
+            Ok(()) => Cached::Written,
+            Err(error) => Cached::Unwritten(error),
+        };
+        Ok((table, outcome))
+    }
+
+    /// `[n, D]` in f32 on the CPU.
+    fn features_of(&self, batch: &Prepared) -> Result<Tensor> {
+        let size = self.preprocess.crop as i64;
+        let shape = [batch.samples.len() as i64, self.channels as i64, size, size];
+        let images = Tensor::from_slice(&batch.data).f_view(shape)?.to_device(self.device);
+        let pooled = tch::no_grad(|| self.forward(&images));
+        let features = pooled.to_device(Device::Cpu).to_kind(Kind::Float);
+        if features.isfinite().all().int64_value(&[]) == 1 {
+            return Ok(features);
+        }
+        Err(Error::Usage {
+            problem: format!("the encoder `{}` gives features that are not finite", self.name),
+            hint: Some(
+                "its weights are damaged or its training diverged: use another checkpoint".into(),
+            ),
+        })
+    }
+
+    /// The representation of a batch: the one place that chooses an activation and a precision.
+    fn forward(&self, images: &Tensor) -> Tensor {
+        self.backbone.forward(images, Mode::Eval, &mut no_tap).pooled
+    }
+}
+
+fn unreadable(skipped: &[(String, String)]) -> Error {
+    match skipped.first() {
+        None => Error::Usage {
+            problem: "the source holds no images".into(),
+            hint: Some("give a folder with images in it".into()),
+        },
+        Some((name, problem)) => Error::Usage {
+            problem: format!(
+                "none of the {} images could be read; the first, {name}: {problem}",
+                skipped.len()
+            ),
+            hint: Some("check that these are images, and that they may be read".into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
