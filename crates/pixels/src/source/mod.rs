@@ -1,6 +1,53 @@
 //! Where images come from.
 
+mod cifar;
+mod folder;
+mod idx;
+mod part;
+mod uri;
+
+use std::sync::Arc;
+
 use crate::image::Image;
+use crate::world::World;
+
+pub use cifar::Cifar;
+pub use folder::Folder;
+pub use idx::Idx;
+use part::Part;
+use uri::Kind;
+pub(crate) use uri::Uri;
+
+/// Opens a source by its URI: `KIND:PATH?option=value&option=value`. A bare path is a folder.
+///
+/// | kind | what | its options |
+/// |---|---|---|
+/// | `folder:PATH` | images in folders | `split`: the sub-folder of that name |
+/// | `cifar:PATH` | CIFAR-10 or CIFAR-100 in the binary form, one file or the folder | `split`: `train`, `test` |
+/// | `idx:PATH` | MNIST's form, plain or gzip, the images' file or the folder | `split`: `train`, `test` |
+/// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
+///
+/// Every kind knows two options more, for a part of the source that is the same on every call:
+/// `fraction=0-0.8` is the first four fifths of a shuffled order (`0.8-1` is the rest of it), and `limit=500` the
+/// first 500 of that order. The samples of a part stay in the order of the source.
+///
+/// An unknown kind or option is an error that names the known ones.
+pub fn open(uri: &str) -> Result<Arc<dyn Source>, SourceError> {
+    let mut uri = Uri::parse(uri)?;
+    let fraction = uri.fraction()?;
+    let limit = uri.number("limit")?;
+    let source: Arc<dyn Source> = match uri.kind {
+        Kind::Folder => Arc::new(Folder::of_uri(&mut uri)?),
+        Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
+        Kind::Idx => Arc::new(Idx::of_uri(&mut uri)?),
+        Kind::World => Arc::new(World::of_uri(&mut uri)?),
+    };
+    uri.finish()?;
+    if fraction.is_none() && limit.is_none() {
+        return Ok(source);
+    }
+    Ok(Arc::new(Part::new(source, fraction.unwrap_or([0.0, 1.0]), limit)))
+}
 
 /// A numbered collection of images, read at random and from many threads.
 ///
@@ -25,6 +72,11 @@ pub trait Source: Send + Sync {
     /// A text that changes whenever the content may have changed (paths, sizes and times; or seed and version).
     /// Caches of features are keyed by it.
     fn fingerprint(&self) -> String;
+
+    /// What was found unusable while the source was listed: folders and files that could not be looked at.
+    fn problems(&self) -> &[SourceError] {
+        &[]
+    }
 
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -85,4 +137,44 @@ pub struct SourceError {
     pub problem: String,
     /// What to do about it, where that is known.
     pub hint: Option<String>,
+}
+
+impl SourceError {
+    /// An error without a hint.
+    pub fn new(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { name: name.into(), problem: problem.into(), hint: None }
+    }
+
+    /// The same error with what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// A 64-bit hash that is the same on every machine and in every version (FNV-1a).
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Bytes and their number, so that neighbours cannot run into one another.
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        self.number(bytes.len() as u64);
+    }
+
+    fn number(&mut self, number: u64) {
+        for byte in number.to_le_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{:016x}", self.0)
+    }
 }

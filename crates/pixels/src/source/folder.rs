@@ -1,0 +1,244 @@
+//! A folder of image files.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::decode;
+
+use super::uri::Uri;
+use super::{Fingerprint, Sample, Source, SourceError, Truth};
+
+/// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp"];
+
+/// Names of folders that hold the parts of a data set, and not classes.
+const SPLITS: [&str; 6] = ["train", "training", "val", "valid", "validation", "test"];
+
+/// The images of a folder and of its sub-folders, in the order of their paths. Links are followed; names that
+/// begin with a dot are passed over.
+///
+/// When all images lie in sub-folders and there are two or more of these, the first-level folders are the
+/// classes, in the order of their names; otherwise nothing is labelled.
+pub struct Folder {
+    root: PathBuf,
+    files: Vec<File>,
+    classes: Vec<String>,
+    problems: Vec<SourceError>,
+    fingerprint: String,
+}
+
+struct File {
+    /// Relative to the root.
+    path: PathBuf,
+    label: Option<u32>,
+}
+
+impl Folder {
+    /// Lists a folder. What cannot be looked at on the way is kept in [`Source::problems`]; an error when the
+    /// folder itself cannot be read, when it holds no image, or when its sub-folders are splits.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, SourceError> {
+        let root = root.into();
+        let mut walk = Walk::of(&root);
+        let top = fs::canonicalize(&root).map_err(|error| unreadable(&root, &error))?;
+        let entries = walk.entries(&root)?;
+        walk.folder(entries, &mut vec![top]);
+        let Walk { found, others, problems, fingerprint, .. } = walk;
+        if found.is_empty() {
+            return Err(no_image(&root, &others, &problems));
+        }
+        let names = first_level(&found);
+        refuse_splits(&root, &names)?;
+        let label = |path: &Path| {
+            names.iter().position(|name| Some(*name) == first_folder(path)).map(|at| at as u32)
+        };
+        let files = found.iter().map(|path| File { label: label(path), path: path.clone() });
+        let files = files.collect();
+        let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        Ok(Self { files, classes, problems, fingerprint: fingerprint.text(), root })
+    }
+
+    pub(super) fn of_uri(uri: &mut Uri) -> Result<Self, SourceError> {
+        match uri.text("split") {
+            Some(split) => Self::open(uri.path.join(split)),
+            None => Self::open(&uri.path),
+        }
+    }
+
+    /// The path of a sample's file.
+    pub fn path(&self, index: usize) -> PathBuf {
+        self.root.join(&self.files[index].path)
+    }
+}
+
+impl Source for Folder {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+        let path = self.path(index);
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let image = decode::decode(&bytes)
+            .map_err(|error| SourceError::new(path.to_string_lossy(), error.to_string()))?;
+        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.files[index].label
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.files[index].path.to_string_lossy().into_owned()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("folder {}", self.fingerprint)
+    }
+
+    fn problems(&self) -> &[SourceError] {
+        &self.problems
+    }
+}
+
+/// What a listing has found so far.
+struct Walk<'a> {
+    root: &'a Path,
+    /// Images, relative to the root.
+    found: Vec<PathBuf>,
+    /// How many files there are of each extension that is no image's.
+    others: BTreeMap<String, usize>,
+    problems: Vec<SourceError>,
+    fingerprint: Fingerprint,
+}
+
+impl<'a> Walk<'a> {
+    fn of(root: &'a Path) -> Self {
+        let (found, others, problems) = Default::default();
+        Self { root, found, others, problems, fingerprint: Fingerprint::new() }
+    }
+
+    /// The entries of a folder in the order of their names.
+    fn entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
+        let listing = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+        let mut entries = Vec::new();
+        for entry in listing {
+            match entry {
+                Ok(entry) => entries.push(entry.path()),
+                Err(error) => self.problems.push(unreadable(folder, &error)),
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// `above` holds the real paths of the folders that lead here: a link to one of them is a loop.
+    fn folder(&mut self, entries: Vec<PathBuf>, above: &mut Vec<PathBuf>) {
+        for path in entries {
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
+            if let Err(problem) = self.entry(&path, above) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> Result<(), SourceError> {
+        let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        if about.is_dir() {
+            let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+            if above.contains(&real) {
+                let problem = format!("a link leads back to {}", real.display());
+                return Err(SourceError::new(path.to_string_lossy(), problem));
+            }
+            let entries = self.entries(path)?;
+            above.push(real);
+            self.folder(entries, above);
+            above.pop();
+        } else if about.is_file() && is_image(path) {
+            let relative = path.strip_prefix(self.root).unwrap_or(path).to_owned();
+            self.fingerprint.bytes(relative.as_os_str().as_encoded_bytes());
+            self.fingerprint.file(&about);
+            self.found.push(relative);
+        } else {
+            let extension = path.extension().map_or_else(
+                || "no extension".to_owned(),
+                |extension| format!(".{}", extension.to_string_lossy().to_lowercase()),
+            );
+            *self.others.entry(extension).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// The first-level folder of a relative path, `None` for a file at the top.
+fn first_folder(path: &Path) -> Option<&OsStr> {
+    path.parent()?.iter().next()
+}
+
+/// The classes: the first-level folders in order, or nothing when these cannot be classes.
+fn first_level(found: &[PathBuf]) -> Vec<&OsStr> {
+    let Some(mut names) = found.iter().map(|path| first_folder(path)).collect::<Option<Vec<_>>>()
+    else {
+        return Vec::new();
+    };
+    names.dedup();
+    if names.len() < 2 { Vec::new() } else { names }
+}
+
+fn refuse_splits(root: &Path, names: &[&OsStr]) -> Result<(), SourceError> {
+    let is_split = |name: &&OsStr| SPLITS.iter().any(|split| name.eq_ignore_ascii_case(split));
+    if names.is_empty() || !names.iter().all(is_split) {
+        return Ok(());
+    }
+    let splits: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let problem = format!("holds the splits {}, not classes", splits.join(", "));
+    let hint =
+        format!("choose one, as in {} or ?split={}", root.join(names[0]).display(), splits[0]);
+    Err(SourceError::new(root.to_string_lossy(), problem).hint(hint))
+}
+
+fn no_image(
+    root: &Path,
+    others: &BTreeMap<String, usize>,
+    problems: &[SourceError],
+) -> SourceError {
+    let mut kinds: Vec<(&String, &usize)> = others.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown: Vec<String> =
+        kinds.iter().take(3).map(|(name, count)| format!("{name} {count}")).collect();
+    let mut problem = format!("no image found: {} files", others.values().sum::<usize>());
+    if !shown.is_empty() {
+        problem += &format!(", of which {}", shown.join(", "));
+    }
+    if let Some(first) = problems.first() {
+        problem += &format!("; {} could not be looked at ({first})", problems.len());
+    }
+    let hint = format!("files that end in {} are images", EXTENSIONS.join(", "));
+    SourceError::new(root.to_string_lossy(), problem).hint(hint)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
+    SourceError::new(path.to_string_lossy(), error.to_string())
+}
+
+impl Fingerprint {
+    /// Size and time of a file.
+    pub(super) fn file(&mut self, about: &fs::Metadata) {
+        self.number(about.len());
+        let time = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        self.number(time.map_or(0, |time| time.as_nanos() as u64));
+    }
+}
