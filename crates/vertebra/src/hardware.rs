@@ -65,3 +65,13 @@ pub fn device_name(device: Device) -> String {
         _ => "cpu".into(),
     }
 }
+
+/// Processor time of all threads of this process so far, in seconds.
+pub fn cpu_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields after the name, which may itself hold spaces: user and system time are the 12th and 13th.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    // Linux counts in hundredths on every architecture that libtorch runs on.
+    ticks / 100.0
+}

@@ -1,0 +1,127 @@
+//! Speed: the whole training step of a recipe, and its views alone.
+
+use std::time::Instant;
+
+use pixels::loader::{Loader, LoaderOptions};
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::data;
+use crate::error::Result;
+use crate::hardware;
+use crate::methods::Context;
+use crate::pretrain::backward;
+use crate::recipe::Recipe;
+use crate::training::collective::Alone;
+use crate::training::groups;
+use crate::training::optim::Optimizer;
+
+/// What a training step costs, without the making of its views.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepSpeed {
+    /// Source images, not views.
+    pub images_per_s: f64,
+    /// Median.
+    pub ms_per_step: f64,
+    pub precision: String,
+    pub device: String,
+    /// Of the process, since it began; absent where the device does not tell.
+    pub peak_memory_mb: Option<f64>,
+    pub batch: usize,
+    pub steps: usize,
+}
+
+/// What making views costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ViewSpeed {
+    pub images_per_s: f64,
+    pub views_per_s: f64,
+    /// Of all threads together.
+    pub cpu_ms_per_image: f64,
+    pub workers: usize,
+    pub images: usize,
+}
+
+/// Times `steps` optimizer steps of a recipe on random images that are already in memory, after `warmup` more.
+pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
+    let device = hardware::device(recipe.device)?;
+    let autocast = hardware::autocast(recipe.precision, device);
+    let context = Context { collective: &Alone, device, autocast };
+    let channels = recipe.data.channels as i64;
+    let mut method = recipe.method.build(&recipe.backbone, channels, recipe.seed, device);
+    let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
+    let mut optimizer = Optimizer::new(&recipe.optimizer, groups);
+    let lr = recipe.optimizer.peak_lr(recipe.batch);
+    let views: Vec<Tensor> = recipe
+        .plan()
+        .unfolded()
+        .iter()
+        .map(|view| {
+            let side = view.size as i64;
+            let shape = [recipe.batch as i64, channels, side, side];
+            let images = Tensor::randn(shape, (Kind::Float, device));
+            let last = recipe.backbone.is_convolutional();
+            if last { data::with_channels_last(&images) } else { images }
+        })
+        .collect();
+    let mut times = Vec::with_capacity(steps);
+    for number in 0..warmup + steps {
+        torch_bridge::synchronize(device);
+        let start = Instant::now();
+        optimizer.zero_grad();
+        let loss = backward(method.as_mut(), &views, recipe.accumulate, &context)?;
+        optimizer.step(lr);
+        method.after_step(&context);
+        // A run reads its loss; so does this.
+        let _ = loss.total.double_value(&[]);
+        torch_bridge::synchronize(device);
+        if number >= warmup {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    Ok(StepSpeed {
+        images_per_s: recipe.batch as f64 / median,
+        ms_per_step: median * 1e3,
+        precision: hardware::precision_name(autocast).into(),
+        device: hardware::device_name(device),
+        peak_memory_mb: torch_bridge::peak_memory_mb(device),
+        batch: recipe.batch,
+        steps,
+    })
+}
+
+/// Makes the views of a recipe's source for about `seconds`, with the same loader as training.
+pub fn views(recipe: &Recipe, seconds: f64) -> Result<ViewSpeed> {
+    let source = pixels::source::open(&recipe.data.train)?;
+    let workers = if recipe.workers == 0 { hardware::cores() } else { recipe.workers };
+    let options = LoaderOptions {
+        seed: recipe.seed,
+        batch: recipe.batch.min(source.len()),
+        workers,
+        channels: recipe.data.channels,
+        strict: recipe.data.strict,
+    };
+    let batch = options.batch;
+    let loader = Loader::new(source, recipe.plan(), options)?;
+    let mut batches = loader.batches(0..u64::MAX);
+    // The first batch pays for threads and page cache.
+    batches.next().transpose()?;
+    let (start, cpu) = (Instant::now(), hardware::cpu_seconds());
+    let mut images = 0;
+    while start.elapsed().as_secs_f64() < seconds {
+        let Some(next) = batches.next() else { break };
+        next?;
+        images += batch;
+    }
+    let (elapsed, cpu) = (start.elapsed().as_secs_f64(), hardware::cpu_seconds() - cpu);
+    let images_per_s = images as f64 / elapsed;
+    Ok(ViewSpeed {
+        images_per_s,
+        views_per_s: images_per_s * recipe.plan().unfolded().len() as f64,
+        cpu_ms_per_image: 1e3 * cpu / images as f64,
+        workers,
+        images,
+    })
+}

@@ -1,0 +1,110 @@
+//! Judging an encoder after pretraining: probes beside the random-initialisation baseline, and the run's pictures.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pixels::source::Source;
+use report::record::{self, Score};
+use tch::{Device, Kind};
+
+use crate::error::{Error, Result};
+use crate::evaluation::{
+    Encoder, ExtractOptions, FeatureTable, KnnConfig, LinearConfig, Protocol, encoder,
+};
+use crate::gallery;
+use crate::hardware;
+use crate::recipe::{RawRecipe, Recipe};
+use crate::training::checkpoint::EncoderSpec;
+
+/// Labelled images for probes to learn from, and others to be tested on.
+pub struct Task {
+    pub train: Arc<dyn Source>,
+    pub test: Arc<dyn Source>,
+}
+
+/// Judges the encoder of a run with its recipe's probes, beside the same network before training; writes
+/// `scores.jsonl` and `gallery.json`. Without labels there are pictures and no scores.
+pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> Result<Vec<Score>> {
+    let device = hardware::device(recipe.device)?;
+    let autocast = hardware::autocast(recipe.precision, device);
+    let (trained, spec) = encoder::open(&folder.to_string_lossy(), device, autocast)?;
+    let task = task_of(recipe)?;
+    let cache = folder.join("features");
+    let test = features(&trained, &task.test, &cache, tell)?;
+    let mut scores = Vec::new();
+    if task.test.is_empty() || task.test.label(0).is_none() {
+        tell("the images have no labels: no probes, but see the pictures of the report");
+    } else if !recipe.evaluation.skip {
+        let protocols = [
+            Protocol::Knn(recipe.evaluation.knn.clone()),
+            Protocol::Linear(recipe.evaluation.linear.clone()),
+        ];
+        let random = encoder::random(&spec, recipe.seed, device, autocast);
+        for encoder in [&trained, &random] {
+            scores.extend(score(encoder, &task, &protocols, &cache, tell)?);
+        }
+    }
+    let lines: String =
+        scores.iter().map(|score| serde_json::to_string(score).expect("plain fields") + "\n").collect();
+    record::write_atomically(&folder.join("scores.jsonl"), lines.as_bytes())?;
+    let source = pixels::source::open(&recipe.data.train)?;
+    let gallery = gallery::of_run(recipe, source.as_ref(), task.test.as_ref(), &test);
+    record::write_json(&folder.join("gallery.json"), &gallery)?;
+    Ok(scores)
+}
+
+/// Judges any encoder with some protocols; its features are kept in `cache`.
+pub fn score(
+    encoder: &Encoder,
+    task: &Task,
+    protocols: &[Protocol],
+    cache: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<Score>> {
+    let train = features(encoder, &task.train, cache, tell)?;
+    let test = features(encoder, &task.test, cache, tell)?;
+    let mut scores = Vec::new();
+    for protocol in protocols {
+        tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
+        scores.extend(protocol.score(&train, &test, &encoder.name)?);
+    }
+    Ok(scores)
+}
+
+/// The features of a source, from the cache where they are there.
+pub fn features(
+    encoder: &Encoder,
+    source: &Arc<dyn Source>,
+    cache: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<FeatureTable> {
+    tell(&format!("features of {} images with the {} encoder", source.len(), encoder.name));
+    let (table, _) = encoder.extract_cached(source, cache, &ExtractOptions::default())?;
+    if table.samples.is_empty() {
+        return Err(Error::Usage {
+            problem: "none of the images can be read".into(),
+            hint: Some("`vertebra data inspect` lists what is wrong with each".into()),
+        });
+    }
+    Ok(table)
+}
+
+/// Opens two labelled sources.
+pub fn open_task(train: &str, test: &str) -> Result<Task> {
+    Ok(Task { train: pixels::source::open(train)?, test: pixels::source::open(test)? })
+}
+
+/// The recipe's labelled images. Where it names no test images, a fifth of the others is held out from the probes.
+fn task_of(recipe: &Recipe) -> Result<Task> {
+    let train = recipe.evaluation.train.as_ref().unwrap_or(&recipe.data.train);
+    match &recipe.evaluation.test {
+        Some(test) => open_task(train, test),
+        None => open_task(&part(train, "0-0.8"), &part(train, "0.8-1")),
+    }
+}
+
+/// A part of a source as a URI.
+fn part(uri: &str, fraction: &str) -> String {
+    let mark = if uri.contains('?') { '&' } else { '?' };
+    format!("{uri}{mark}fraction={fraction}")
+}
