@@ -1,1 +1,3 @@
-//! objectives
+//! Pure functions of gathered tensors: no configuration, no device, no process.
+
+pub mod health;
