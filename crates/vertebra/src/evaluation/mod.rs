@@ -60,7 +60,7 @@ pub struct Outcome {
 pub(crate) struct Task {
     pub train: Labelled,
     pub test: Labelled,
-    /// Labels are in `0..classes`.
+    /// Two or more; labels are in `0..classes`.
     pub classes: usize,
 }
 
@@ -96,6 +96,12 @@ impl Task {
         let (train_rows, test_rows) = (labelled(train, "training")?, labelled(test, "test")?);
         let largest = train_rows.y.iter().chain(&test_rows.y).max().map_or(0, |&label| label + 1);
         let classes = train.classes.len().max(test.classes.len()).max(largest as usize);
+        if classes < 2 {
+            return Err(usage(
+                "every sample has the same label: there is nothing to tell apart".into(),
+                "give a source with two classes or more",
+            ));
+        }
         Ok(Self { train: train_rows, test: test_rows, classes })
     }
 }

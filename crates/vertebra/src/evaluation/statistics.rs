@@ -143,8 +143,9 @@ mod tests {
         close(low, 0.767_164_40, PRINTED);
         close(high, 0.906_940_15, PRINTED);
         assert_eq!(wilson(0, 0), [0.0, 1.0]);
-        assert_eq!(wilson(0, 7)[0], 0.0);
-        assert_eq!(wilson(7, 7)[1], 1.0);
+        // Rounding of f64.
+        close(wilson(0, 7)[0], 0.0, 1e-15);
+        close(wilson(7, 7)[1], 1.0, 1e-15);
     }
 
     #[test]
@@ -170,9 +171,9 @@ mod tests {
     #[test]
     fn the_t_quantile_is_exact_on_both_sides_of_its_table() {
         close(student_t(30), 2.042_272_456, 1e-6);
-        // The expansion's first dropped term is below 1e-6 from 31 degrees of freedom on.
-        close(student_t(31), 2.039_513_446, 1e-6);
-        close(student_t(100), 1.983_971_519, 1e-6);
+        // The expansion's first dropped term is 1.8e-6 for 31 degrees of freedom and falls with their fourth power.
+        close(student_t(31), 2.039_513_446, 2e-6);
+        close(student_t(100), 1.983_971_519, 2e-8);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every function takes f32 (or f64) and returns a scalar tensor; callers leave autocast first, because a covariance or a
 //! matrix of logits in bf16 keeps three digits.
 
+pub mod health;
 pub mod info_nce;
 pub mod vicreg;
 
