@@ -1,0 +1,6 @@
+#[path = "../run_paths.rs"]
+mod run_paths;
+
+fn main() {
+    run_paths::emit();
+}
