@@ -115,7 +115,7 @@ fn sections(run: &Run) -> Markup {
         (section("scores", "Scores", "How much a frozen encoder knows, beside the same network untrained.",
             (!run.scores.is_empty()).then(|| scores::render(&run.scores)),
             "No scores yet: scores.jsonl is missing or empty. `vertebra probe` writes it."))
-        (section("training", "Training", "One point for each logged step; noisy values are drawn faintly, with their moving mean.",
+        (section("training", "Training", "Over optimizer steps, with the last value beside the title. Noisy values are faint, their moving mean is on top.",
             (!run.journal.is_empty()).then(|| curves::render(&run.journal)),
             "No curves: journal.jsonl is missing or empty."))
         (section("views", "Views", "What the network is shown: source images, and random views of each.",

@@ -20,7 +20,7 @@ pub struct Chart {
     pub title: String,
     /// Said under the chart, may be empty.
     pub note: String,
-    /// Name of the horizontal axis.
+    /// Name of the horizontal axis, which begins at zero.
     pub x: String,
     pub series: Vec<Series>,
     /// A horizontal line to compare with, and its name.
@@ -45,7 +45,7 @@ impl Chart {
         }
         let zero = self.from_zero.then_some(0.0);
         let reference = self.reference.as_ref().map(|(y, _)| *y).filter(|y| y.abs() < LARGEST);
-        let x = Axis::tight(drawable().map(|p| p[0]));
+        let x = Axis::tight(drawable().map(|p| p[0]).chain(Some(0.0)));
         let y = Axis::nice(drawable().map(|p| p[1]).chain(reference).chain(zero));
         let curves: Vec<Curve> =
             self.series.iter().map(|series| Curve::of(&series.points)).collect();
@@ -254,8 +254,7 @@ fn smooth(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let half = (finite.len() / 40).max(2);
     (0..finite.len())
         .map(|i| {
-            let reach = half.min(i).min(finite.len() - 1 - i).max(half / 2);
-            let window = &finite[i.saturating_sub(reach)..(i + reach + 1).min(finite.len())];
+            let window = &finite[i.saturating_sub(half)..(i + half + 1).min(finite.len())];
             [finite[i][0], window.iter().map(|p| p[1]).sum::<f64>() / window.len() as f64]
         })
         .collect()

@@ -156,7 +156,7 @@ fn interval(score: &Score) -> String {
 fn protocol(score: &Score) -> String {
     match score.protocol.as_str() {
         "knn" => "k-NN".into(),
-        "linear" => "Linear probe".into(),
+        "linear" => "linear probe".into(),
         other => other.into(),
     }
 }
