@@ -181,7 +181,7 @@ fn the_latest_of_equal_scores_stands() {
     let first = Run::read(folder.path()).unwrap().scores.remove(0);
     append(&folder.path().join("scores.jsonl"), &Score { value: 0.777, ..first }).unwrap();
     let page = render(&Run::read(folder.path()).unwrap());
-    assert!(page.contains("k-NN 77.7 %") && !page.contains("61.3"));
+    assert!(page.contains("<b>77.7</b>") && !page.contains("<b>61.3</b>"));
 }
 
 #[test]
