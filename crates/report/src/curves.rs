@@ -82,8 +82,8 @@ fn health(journal: &[JournalLine]) -> Vec<Chart> {
             ..both("Effective rank", "rank")
         },
         Chart {
-            note: "Online k-NN top-1, %.".into(),
-            ..line("k-NN during training", journal, |l| l.values.get("knn").map(|v| v * 100.0))
+            note: "Top-1 of a k-NN on the representations, with labels.".into(),
+            ..line("k-NN during training, %", journal, |l| l.values.get("knn").map(|v| v * 100.0))
         },
     ]
 }
@@ -92,13 +92,13 @@ fn speed(journal: &[JournalLine]) -> Vec<Chart> {
     vec![
         Chart {
             from_zero: true,
-            note: "Source images per second.".into(),
-            ..line("Throughput", journal, |l| Some(l.images_per_s))
+            note: "Source images, each of which gives several views.".into(),
+            ..line("Throughput, images/s", journal, |l| Some(l.images_per_s))
         },
         Chart {
             from_zero: true,
-            note: "Share of the time in which training waits for images, %.".into(),
-            ..line("Data wait", journal, |l| Some(l.data_wait * 100.0))
+            note: "Share of the time in which training waits for images.".into(),
+            ..line("Data wait, %", journal, |l| Some(l.data_wait * 100.0))
         },
     ]
 }

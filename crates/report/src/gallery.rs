@@ -8,6 +8,8 @@ use crate::words::count;
 
 /// Colours of the palette, each as a disc and as a square.
 const COLOURS: usize = 10;
+/// Up to this width in pixels a picture is enlarged as sharp squares, for smoothing would hide what the network sees.
+const SMALL: u64 = 64;
 /// Points in the page, at most.
 const MOST_POINTS: usize = 2000;
 
@@ -16,9 +18,9 @@ pub(crate) fn views(rows: &[ViewRow]) -> Markup {
     html! {
         @for row in rows {
             div.row.scroll tabindex="0" role="region" aria-label={ "Views of " (row.source.caption) } {
-                (picture(&row.source, "Source image", "source", html! { (row.source.caption) }))
+                (picture(&row.source, "Source image", "source", &html! { (row.source.caption) }))
                 @for view in &row.views {
-                    (picture(view, "View", "view", html! { (view.caption) }))
+                    (picture(view, "View", "view", &html! { (view.caption) }))
                 }
             }
         }
@@ -40,7 +42,7 @@ pub(crate) fn neighbours(rows: &[NeighbourRow]) -> Markup {
         }
         @for row in rows {
             div.row.scroll tabindex="0" role="region" aria-label={ "Neighbours of " (row.query.caption) } {
-                (picture(&row.query, "Query", "query", html! {
+                (picture(&row.query, "Query", "query", &html! {
                     b { "Query" } br; (row.query.label.as_deref().unwrap_or(&row.query.caption))
                 }))
                 @for neighbour in &row.neighbours { (neighbour_of(&row.query, neighbour)) }
@@ -59,7 +61,7 @@ fn neighbour_of(query: &Picture, neighbour: &Picture) -> Markup {
         neighbour,
         kind,
         class,
-        html! {
+        &html! {
             b { (mark) (neighbour.caption) }
             @if let Some(label) = &neighbour.label { br; (label) }
         },
@@ -70,15 +72,33 @@ fn same(query: &Picture, neighbour: &Picture) -> Option<bool> {
     Some(query.label.as_ref()? == neighbour.label.as_ref()?)
 }
 
-fn picture(picture: &Picture, kind: &str, class: &str, caption: Markup) -> Markup {
+fn picture(picture: &Picture, kind: &str, class: &str, caption: &Markup) -> Markup {
     let label = picture.label.as_deref().map(|label| format!(", {label}")).unwrap_or_default();
     html! {
         figure.picture.(class) {
-            img src={ "data:image/png;base64," (picture.png) } alt={ (kind) ": " (picture.caption) (label) }
+            img.pixels[width(&picture.png).is_some_and(|width| width <= SMALL)] src={ "data:image/png;base64," (picture.png) } alt={ (kind) ": " (picture.caption) (label) }
                 title=(picture.caption) loading="lazy";
             figcaption { (caption) }
         }
     }
+}
+
+/// The width that a PNG file in base64 states: bytes 16 to 19, big-endian, of which the letters 20 to 27 hold
+/// bytes 15 to 20. `None` if the text is no base64.
+fn width(png: &str) -> Option<u64> {
+    let letters = png.as_bytes().get(20..28)?;
+    let bits = letters.iter().try_fold(0u64, |bits, letter| {
+        let six = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        Some(bits << 6 | u64::from(six))
+    })?;
+    Some(bits >> 8 & 0xFFFF_FFFF)
 }
 
 /// The scatter plot and its legend.
@@ -122,5 +142,19 @@ fn mark(class: usize) -> String {
         0 => format!("p{class}"),
         1 => format!("p{} square", class - COLOURS),
         _ => "grey".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::width;
+
+    #[test]
+    fn the_width_of_a_picture_is_read_from_its_head() {
+        // The first 24 bytes of PNG files of 24 × 24 and 224 × 160 pixels.
+        assert_eq!(width("iVBORw0KGgoAAAANSUhEUgAAABgAAAAY"), Some(24));
+        assert_eq!(width("iVBORw0KGgoAAAANSUhEUgAAAOAAAACg"), Some(224));
+        assert_eq!(width("iVBORw0KGgo"), None);
+        assert_eq!(width("no base64 at all, but of some length"), None);
     }
 }

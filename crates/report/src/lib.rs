@@ -3,11 +3,12 @@
 //! [`record`] defines what the library writes into a run folder and scripts read: those names are a contract.
 //! [`page::write`] turns a run folder into `report.html`.
 
+mod axis;
 mod curves;
 mod error;
 mod gallery;
 pub mod page;
-pub mod plot;
+mod plot;
 pub mod record;
 mod run;
 mod scores;

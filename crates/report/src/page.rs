@@ -55,7 +55,8 @@ fn header(run: &Run, info: &RunInfo, title: &str) -> Markup {
             p.eyebrow { "Pretraining report" @if !run.name.is_empty() { " · " (run.name) } }
             h1 { (title) }
             p.verdict {
-                (scores::verdict(&run.scores).unwrap_or_else(|| "Not probed yet: there are no scores".into())) "."
+                @for sentence in scores::verdict(&run.scores) { span { (sentence) "." } }
+                @if run.scores.is_empty() { "Not probed yet." }
             }
             (facts(run, info))
             @if !info.command.is_empty() {
@@ -115,7 +116,7 @@ fn sections(run: &Run) -> Markup {
         (section("scores", "Scores", "How much a frozen encoder knows, beside the same network untrained.",
             (!run.scores.is_empty()).then(|| scores::render(&run.scores)),
             "No scores yet: scores.jsonl is missing or empty. `vertebra probe` writes it."))
-        (section("training", "Training", "One point for each logged step; noisy values are drawn faintly, with their moving mean.",
+        (section("training", "Training", "Over optimizer steps. Noisy values are faint under their moving mean; the number beside a title is where the line ends.",
             (!run.journal.is_empty()).then(|| curves::render(&run.journal)),
             "No curves: journal.jsonl is missing or empty."))
         (section("views", "Views", "What the network is shown: source images, and random views of each.",

@@ -15,24 +15,13 @@ struct Comparison<'a> {
     random: Option<&'a Score>,
 }
 
-/// `k-NN 61.3 % [58.0, 64.6], +24.1 points over random initialisation`. `None` without scores.
-pub(crate) fn verdict(scores: &[Score]) -> Option<String> {
-    let sentences: Vec<String> = compare(scores)
-        .into_iter()
-        .filter(|row| row.score.metric == "top1" && row.score.encoder != BASELINE)
-        .map(|row| {
-            let name = match row.score.encoder.as_str() {
-                "trained" => protocol(row.score),
-                encoder => format!("{encoder}: {}", protocol(row.score)),
-            };
-            let margin = row
-                .gain()
-                .map(|gain| format!(", {gain} points over random initialisation"))
-                .unwrap_or_default();
-            format!("{name} {} % {}{margin}", percent(row.score.value), interval(row.score))
-        })
-        .collect();
-    (!sentences.is_empty()).then(|| sentences.join("; "))
+/// `k-NN 61.3 % [58.0, 64.6], +24.1 points over random initialisation`, for each protocol and encoder. Where there
+/// are top-1 scores, other metrics are left to the table.
+pub(crate) fn verdict(scores: &[Score]) -> Vec<String> {
+    let rows = compare(scores);
+    let top1 = |row: &Comparison| row.score.metric == "top1";
+    let any = rows.iter().any(top1);
+    rows.iter().filter(|row| !any || top1(row)).map(Comparison::sentence).collect()
 }
 
 /// Bars with whiskers, then the numbers.
@@ -78,9 +67,28 @@ fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
 }
 
 impl Comparison<'_> {
+    fn sentence(&self) -> String {
+        let score = self.score;
+        let encoder = match score.encoder.as_str() {
+            "trained" => String::new(),
+            BASELINE => "Random initialisation: ".into(),
+            name => format!("{name}: "),
+        };
+        let metric = match score.metric.as_str() {
+            "top1" => String::new(),
+            _ => format!(" {}", metric(score)),
+        };
+        let gain = self
+            .gain()
+            .map(|gain| format!(", {gain} points over random initialisation"))
+            .unwrap_or_default();
+        let value = percent(score.value);
+        format!("{encoder}{}{metric} {value} % {}{gain}", protocol(score), interval(score))
+    }
+
     fn card(&self) -> Markup {
         let score = self.score;
-        let name = if score.encoder == BASELINE { "random" } else { score.encoder.as_str() };
+        let name = if score.encoder == BASELINE { "random init." } else { score.encoder.as_str() };
         html! {
             figure.card {
                 figcaption { b { (protocol(score)) } " " span.muted { (metric(score)) } }
@@ -156,7 +164,7 @@ fn interval(score: &Score) -> String {
 fn protocol(score: &Score) -> String {
     match score.protocol.as_str() {
         "knn" => "k-NN".into(),
-        "linear" => "Linear probe".into(),
+        "linear" => "linear probe".into(),
         other => other.into(),
     }
 }
