@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pixels::loader::{Loader, LoaderOptions};
 use serde::Serialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::data;
 use crate::error::Result;
@@ -50,7 +50,7 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
     let channels = recipe.data.channels as i64;
     let mut method = recipe.method.build(&recipe.backbone, channels, recipe.seed, device);
     let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
-    let mut optimizer = Optimizer::new(&recipe.optimizer, groups);
+    let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
     let lr = recipe.optimizer.peak_lr(recipe.batch);
     let views: Vec<Tensor> = recipe
         .plan()

@@ -35,6 +35,9 @@ pub enum Error {
     #[error(transparent)]
     Source(#[from] pixels::source::SourceError),
 
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
+
     #[error("torch: {0}")]
     Torch(#[from] tch::TchError),
 
@@ -68,6 +71,7 @@ impl Error {
                 }
             }),
             Self::Source(error) => error.hint.clone(),
+            Self::Report(error) => error.hint(),
             Self::Recipe { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
             _ => None,
         }

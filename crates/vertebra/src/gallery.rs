@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use pixels::decode::encode_png;
 use pixels::draw::{Draw, Purpose};
 use pixels::image::Image;
-use pixels::plan::{Interpolation, Preprocess};
+use pixels::plan::Interpolation;
 use pixels::source::{Sample, Source};
 use pixels::view;
 use report::record::{EmbeddingMap, Gallery, NeighbourRow, Picture, ViewRow};

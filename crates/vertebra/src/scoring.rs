@@ -1,20 +1,18 @@
 //! Judging an encoder after pretraining: probes beside the random-initialisation baseline, and the run's pictures.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use pixels::source::Source;
 use report::record::{self, Score};
-use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
 use crate::evaluation::{
-    Encoder, ExtractOptions, FeatureTable, KnnConfig, LinearConfig, Protocol, encoder,
+    Encoder, ExtractOptions, FeatureTable, Protocol, encoder,
 };
 use crate::gallery;
 use crate::hardware;
-use crate::recipe::{RawRecipe, Recipe};
-use crate::training::checkpoint::EncoderSpec;
+use crate::recipe::Recipe;
 
 /// Labelled images for probes to learn from, and others to be tested on.
 pub struct Task {

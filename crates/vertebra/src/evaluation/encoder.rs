@@ -126,6 +126,7 @@ fn build(
         backbone,
         preprocess: spec.preprocess.clone(),
         channels: spec.channels,
+        channels_last: spec.backbone.is_convolutional(),
         device,
         autocast,
         weights_hash: weights::fingerprint(&named_variables(&store)),

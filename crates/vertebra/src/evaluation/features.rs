@@ -1,19 +1,19 @@
 //! The frozen features of a source, extracted once and kept on disk.
 
 mod cache;
-mod prepared;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use pixels::loader::{Prepared, prepared};
 use pixels::plan::Preprocess;
 use pixels::source::Source;
 use tch::{Device, Kind, Tensor};
 
+use crate::data;
 use crate::error::{Error, Result};
 use crate::models::{Backbone, Mode, no_tap};
 use cache::Key;
-use prepared::{Prepared, prepared};
 
 /// Frozen features of a source.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Encoder {
     pub channels: usize,
     /// Where the backbone's weights are.
     pub device: Device,
+    /// How images lie in memory: convolutions are faster with the channels innermost.
+    pub channels_last: bool,
     /// The reduced precision of the forward pass; `None` is f32.
     pub autocast: Option<Kind>,
     /// A hash of the architecture and all its weights. Caches are keyed by it.
@@ -95,6 +97,16 @@ impl Encoder {
         source: &Arc<dyn Source>,
         options: &ExtractOptions,
     ) -> Result<FeatureTable> {
+        self.extract_samples(source, &(0..source.len()).collect::<Vec<_>>(), options)
+    }
+
+    /// The same of some samples only, in the order given.
+    pub fn extract_samples(
+        &self,
+        source: &Arc<dyn Source>,
+        samples: &[usize],
+        options: &ExtractOptions,
+    ) -> Result<FeatureTable> {
         let mut rows: Vec<Tensor> = Vec::new();
         let mut table = FeatureTable {
             x: Tensor::zeros([0, self.backbone.width()], (Kind::Float, Device::Cpu)),
@@ -103,8 +115,15 @@ impl Encoder {
             skipped: Vec::new(),
             classes: source.classes().to_vec(),
         };
-        let (channels, batch, workers) = (self.channels, options.batch, options.workers);
-        for batch in prepared(source.clone(), None, &self.preprocess, channels, batch, workers) {
+        let batches = prepared(
+            source.clone(),
+            Some(samples.to_vec()),
+            &self.preprocess,
+            self.channels,
+            options.batch,
+            options.workers,
+        );
+        for batch in batches {
             let batch = batch?;
             if !batch.samples.is_empty() {
                 rows.push(self.features_of(&batch)?);
@@ -112,7 +131,7 @@ impl Encoder {
             table.labels.extend(batch.labels);
             table.samples.extend(batch.samples);
             table.skipped.extend(batch.skipped.into_iter().map(|it| (it.name, it.problem)));
-            (options.progress)(table.samples.len() + table.skipped.len(), source.len());
+            (options.progress)(table.samples.len() + table.skipped.len(), samples.len());
         }
         if rows.is_empty() {
             return Err(unreadable(&table.skipped));
@@ -146,9 +165,8 @@ impl Encoder {
 
     /// `[n, D]` in f32 on the CPU.
     fn features_of(&self, batch: &Prepared) -> Result<Tensor> {
-        let size = self.preprocess.crop as i64;
-        let shape = [batch.samples.len() as i64, self.channels as i64, size, size];
-        let images = Tensor::from_slice(&batch.data).f_view(shape)?.to_device(self.device);
+        let n = batch.samples.len();
+        let images = data::images_on(&batch.data, n, self.channels, self.device, self.channels_last);
         let pooled = tch::no_grad(|| self.forward(&images));
         let features = pooled.to_device(Device::Cpu).to_kind(Kind::Float);
         if features.isfinite().all().int64_value(&[]) == 1 {
@@ -164,7 +182,9 @@ impl Encoder {
 
     /// The representation of a batch: the one place that chooses an activation and a precision.
     fn forward(&self, images: &Tensor) -> Tensor {
-        self.backbone.forward(images, Mode::Eval, &mut no_tap).pooled
+        torch_bridge::autocast(self.device, self.autocast, || {
+            self.backbone.forward(images, Mode::Eval, &mut no_tap).pooled
+        })
     }
 }
 

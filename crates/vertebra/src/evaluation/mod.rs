@@ -3,6 +3,7 @@
 //! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
 //! its version and its interval, becomes a [`Score`].
 
+pub mod encoder;
 pub mod features;
 pub mod knn;
 pub mod linear;
@@ -31,6 +32,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The name that its scores carry.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Knn(_) => "knn",
+            Self::Linear(_) => "linear",
+        }
+    }
+
     /// Judges `test` with the labels of `train`. `encoder` is the name that the scores carry (`trained`,
     /// `random`...).
     pub fn score(

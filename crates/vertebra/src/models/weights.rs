@@ -1,8 +1,7 @@
 //! Named tensors to and from safetensors files: strict, checksummed, written atomically.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
@@ -41,27 +40,7 @@ pub fn save(
     header.insert(CHECKSUM.into(), format!("{:08x}", checksum.finalize()));
     let file = safetensors::serialize(views, Some(header))
         .map_err(|error| damaged(path, error.to_string()))?;
-    write_atomically(path, &file)
-}
-
-/// Writes a file so that no reader ever sees half of it, nor loses the old one to a full disk.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.map_err(|cause| {
-        // The half-written file would only take more of a disk that may be full.
-        let _ = fs::remove_file(&temporary);
-        Error::file("write", path)(cause)
-    })?;
-    // The rename is only durable once the folder is.
-    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    Ok(report::record::write_atomically(path, &file)?)
 }
 
 /// Reads all tensors, to the CPU, and the metadata. A file with a checksum must match it.

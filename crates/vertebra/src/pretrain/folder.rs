@@ -8,7 +8,6 @@ use pixels::loader::Skipped;
 use report::record::{self, JournalLine, RunInfo};
 
 use crate::error::{Error, Result};
-use crate::models::weights::write_atomically;
 use crate::recipe::{RawRecipe, Recipe, differences};
 use crate::training::checkpoint::{self, Checkpoint};
 
@@ -37,7 +36,7 @@ impl RunFolder {
             }
         }
         let folder = Self { path: path.into(), skipped: BTreeSet::new() };
-        write_atomically(&folder.recipe(), recipe.to_toml().as_bytes())?;
+        record::write_atomically(&folder.recipe(), recipe.to_toml().as_bytes())?;
         Ok(folder)
     }
 
@@ -56,9 +55,8 @@ impl RunFolder {
                 hint: Some("resume with the same recipe and settings, or give another --out".into()),
             });
         }
-        let (lines, _) = record::read_lines::<Skip>(&folder.path.join("skipped.jsonl"))
-            .map_err(Error::file("read", &folder.path))?;
-        let skipped = lines.into_iter().map(|skip| skip.name).collect();
+        let skips = lines_of::<Skip>(&folder.path.join("skipped.jsonl"))?;
+        let skipped = skips.into_iter().map(|skip| skip.name).collect();
         Ok(Self { skipped, ..folder })
     }
 
@@ -77,19 +75,16 @@ impl RunFolder {
     /// Drops journal lines after `step`, and a torn last one: a run that goes on writes them again.
     pub fn rewind_journal(&self, step: u64) -> Result<()> {
         let path = self.path.join("journal.jsonl");
-        let (lines, _) =
-            record::read_lines::<JournalLine>(&path).map_err(Error::file("read", &path))?;
-        let kept: String = lines
+        let kept: String = lines_of::<JournalLine>(&path)?
             .iter()
             .filter(|line| line.step <= step)
             .map(|line| serde_json::to_string(line).expect("numbers and names") + "\n")
             .collect();
-        write_atomically(&path, kept.as_bytes())
+        Ok(record::write_atomically(&path, kept.as_bytes())?)
     }
 
     pub fn log(&self, line: &JournalLine) -> Result<()> {
-        let path = self.path.join("journal.jsonl");
-        record::append(&path, line).map_err(Error::file("append to", &path))
+        Ok(record::append(&self.path.join("journal.jsonl"), line)?)
     }
 
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
@@ -101,9 +96,8 @@ impl RunFolder {
         if !self.skipped.insert(image.name.clone()) {
             return Ok(false);
         }
-        let path = self.path.join("skipped.jsonl");
         let line = Skip { name: image.name.clone(), problem: image.problem.clone() };
-        record::append(&path, &line).map_err(Error::file("append to", &path))?;
+        record::append(&self.path.join("skipped.jsonl"), &line)?;
         Ok(true)
     }
 
@@ -112,14 +106,21 @@ impl RunFolder {
     }
 
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
-        let text = serde_json::to_string_pretty(info).expect("a record of plain fields");
-        write_atomically(&self.path.join("run.json"), text.as_bytes())
+        Ok(record::write_json(&self.path.join("run.json"), info)?)
     }
 
     /// What an earlier part of the run wrote about itself.
     pub fn read_info(&self) -> Option<RunInfo> {
-        serde_json::from_slice(&fs::read(self.path.join("run.json")).ok()?).ok()
+        record::read_json(&self.path.join("run.json")).ok()
     }
+}
+
+/// The whole lines of a file; none where there is no file.
+fn lines_of<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(record::read_lines::<T>(path)?.values)
 }
 
 /// A line of `skipped.jsonl`.

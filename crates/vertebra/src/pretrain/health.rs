@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::evaluation::{Encoder, ExtractOptions, knn};
 use crate::methods::Loss;
-use crate::objectives::health::{advise, rankme, std_of_normalised};
+use crate::objectives::health::Health;
 
 /// Rows of a batch that ranks are taken of: enough to see a collapse, and quick.
 const RANK_ROWS: i64 = 256;
@@ -27,10 +27,10 @@ pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
     {
         let rows = tensor.size()[0].min(RANK_ROWS);
         let z = tensor.narrow(0, 0, rows).to_kind(Kind::Float);
-        let (std, rank) = (std_of_normalised(&z), rankme(&z));
-        values.insert(format!("{name}_std"), std);
-        values.insert(format!("{name}_rank"), rank);
-        advice = advice.or_else(|| advise(name, std, rank, rows, z.size()[1]));
+        let health = Health::of(&z);
+        values.insert(format!("{name}_std"), health.std);
+        values.insert(format!("{name}_rank"), health.rank);
+        advice = advice.or_else(|| health.advice(name));
     }
     (values, advice)
 }

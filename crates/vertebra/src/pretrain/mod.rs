@@ -87,8 +87,9 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         let logging = step == steps || step == 1 || step % recipe.log_every == 0;
 
         // Forward and backward. Reading the loss makes a GPU wait, so there it is read only when it is needed.
+        let context = run.context();
         run.optimizer.zero_grad();
-        let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &run.context())?;
+        let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &context)?;
         if saving || logging || run.device == Device::Cpu {
             refuse_non_finite(&loss, step, run.saved.as_deref())?;
         }
@@ -97,11 +98,10 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         let done = (step - 1) as f64 / steps as f64;
         let lr = run.peak_lr * schedule::warmup_cosine(done, run.warmup, recipe.final_lr);
         let norm = match recipe.clip {
-            Some(limit) => Some(clip::global(&run.method.parameters(), limit)),
-            None => logging.then(|| clip::global_norm(&run.method.parameters())),
+            Some(limit) => Some(clip::clip_global(&run.optimizer.params(), limit)),
+            None => logging.then(|| clip::global_norm(&run.optimizer.params())),
         };
         run.optimizer.step(lr);
-        let context = run.context();
         run.method.after_step(&context);
 
         // Journal and checkpoint.

@@ -81,7 +81,7 @@ impl Run {
         let mut method =
             recipe.method.build(&recipe.backbone, channels as i64, recipe.seed, device);
         let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
-        let mut optimizer = Optimizer::new(&recipe.optimizer, groups);
+        let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
         let mut begun = Begun::default();
         let mut saved = None;
         let folder = if job.resume {

@@ -1,0 +1,119 @@
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use vertebra::error::Error;
+use vertebra::pretrain::{Job, Outcome, Watch, pretrain};
+use vertebra::recipe::{RawRecipe, Recipe};
+use vertebra::scoring;
+
+use crate::show::Screen;
+
+/// Pretrain a backbone on images without labels, then probe it and write a report.
+///
+/// Ctrl-C saves and says how to go on; a second one stops at once. A killed run goes on with --resume as if nothing had happened.
+#[derive(clap::Args)]
+pub struct Pretrain {
+    /// A recipe (see recipes/). With --resume it may be left out.
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<PathBuf>,
+    /// Images to train on instead of the recipe's: a folder, or a URI.
+    #[arg(long, value_name = "URI")]
+    data: Option<String>,
+    /// Labelled images to test the probes on instead of the recipe's.
+    #[arg(long, value_name = "URI")]
+    test: Option<String>,
+    /// The run folder; runs/RECIPE by default.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Change a value of the recipe: optimizer.lr=0.1, views.0.size=64.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Go on with the run in the folder --out.
+    #[arg(long)]
+    resume: bool,
+    /// Stop at the first image that cannot be read, instead of skipping and listing it.
+    #[arg(long)]
+    strict: bool,
+    /// Events as JSON lines on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Pretrain {
+    pub fn run(self) -> anyhow::Result<()> {
+        let folder = self.folder()?;
+        let recipe = self.recipe(&folder)?;
+        let job = Job {
+            recipe: recipe.clone(),
+            folder: folder.clone(),
+            resume: self.resume,
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("VERTEBRA_COMMIT").into(),
+        };
+        let stop = stop_on_interrupt()?;
+        let mut screen = Screen::new(self.json);
+        let outcome =
+            pretrain(&job, &mut Watch { tell: &mut |event| screen.event(&event), stop: &stop })?;
+        screen.end_training();
+        if outcome == Outcome::Interrupted {
+            screen.say(&format!(
+                "stopped and saved; go on with: vertebra pretrain --resume --out {}",
+                folder.display()
+            ));
+            return Ok(());
+        }
+        let scores = scoring::score_run(&folder, &recipe, &mut |text| screen.say(text))?;
+        screen.scores(&scores);
+        let page = report::page::write(&folder).map_err(Error::from)?;
+        screen.say(&format!("report: {}", page.display()));
+        Ok(())
+    }
+
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        match (&self.out, &self.recipe) {
+            (Some(folder), _) => Ok(folder.clone()),
+            (None, Some(recipe)) => {
+                Ok(PathBuf::from("runs").join(recipe.file_stem().unwrap_or_default()))
+            }
+            (None, None) => Err(Error::Usage {
+                problem: "--resume without a recipe needs the run folder".into(),
+                hint: Some("vertebra pretrain --resume --out runs/NAME".into()),
+            }
+            .into()),
+        }
+    }
+
+    /// The recipe with the command line's changes. A resumed run without a recipe takes its own.
+    fn recipe(&self, folder: &std::path::Path) -> anyhow::Result<Recipe> {
+        let Some(path) = &self.recipe else {
+            return Ok(RawRecipe::read(&folder.join("recipe.toml"), &self.settings)?.check()?);
+        };
+        let mut recipe = RawRecipe::read(path, &self.settings)?;
+        if let Some(data) = &self.data {
+            // Probes of the recipe's own images would say nothing of these.
+            recipe.data.train.clone_from(data);
+            recipe.evaluation.train = None;
+            recipe.evaluation.test = None;
+        }
+        if let Some(test) = &self.test {
+            recipe.evaluation.test = Some(test.clone());
+        }
+        recipe.data.strict |= self.strict;
+        Ok(recipe.check()?)
+    }
+}
+
+/// The first Ctrl-C asks the run to save and stop, the second ends the process.
+fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again stops at once");
+    })?;
+    Ok(stop)
+}
