@@ -25,13 +25,13 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let samples = match result {
         DecodingResult::U8(samples) => Samples::U8(match color.bit_depth() {
             8 => size.interleave(&samples)?,
-            bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, &color)?)?,
+            bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, color)?)?,
             bits => return Err(unsupported(&color, bits)),
         }),
         DecodingResult::U16(samples) => Samples::U16(size.interleave(&samples)?),
         _ => return Err(unsupported(&color, color.bit_depth())),
     };
-    let image = in_colour(Image { width, height, channels, samples }, &color)?;
+    let image = in_colour(Image { width, height, channels, samples }, color)?;
     Ok(orientation::apply(image, upright.and_then(orientation::Orientation::new)))
 }
 
@@ -66,7 +66,7 @@ impl Size {
 
     /// Samples of fewer than 8 bits, packed into bytes row by row, as whole bytes. Intensities are spread over 0 to
     /// 255; indices of a palette stay as they are.
-    fn unpack(&self, packed: &[u8], bits: u8, color: &ColorType) -> Result<Vec<u8>, DecodeError> {
+    fn unpack(&self, packed: &[u8], bits: u8, color: ColorType) -> Result<Vec<u8>, DecodeError> {
         let (bits, mask) = (usize::from(bits), (1u16 << bits) - 1);
         let line = self.width * if self.planes == 1 { self.channels } else { 1 };
         let stride = (line * bits).div_ceil(8);
@@ -86,7 +86,7 @@ impl Size {
 }
 
 /// Removes alpha and turns printing colours into RGB.
-fn in_colour(image: Image, color: &ColorType) -> Result<Image, DecodeError> {
+fn in_colour(image: Image, color: ColorType) -> Result<Image, DecodeError> {
     let Image { width, height, channels, samples } = image;
     let image = |channels, samples| Ok(Image { width, height, channels, samples });
     match (color, samples) {
@@ -130,7 +130,7 @@ fn from_cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     })
 }
 
-fn unsupported(color: &ColorType, bits: u8) -> DecodeError {
+fn unsupported(color: ColorType, bits: u8) -> DecodeError {
     DecodeError::new(format!("samples of the kind {color:?} with {bits} bits are not read"))
         .with_hint("convert the file to unsigned integers of 8 or 16 bits")
 }
