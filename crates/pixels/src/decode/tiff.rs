@@ -26,10 +26,10 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
         DecodingResult::U8(samples) => Samples::U8(match color.bit_depth() {
             8 => size.interleave(&samples)?,
             bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, color)?)?,
-            bits => return Err(unsupported(&color, bits)),
+            bits => return Err(unsupported(color, bits)),
         }),
         DecodingResult::U16(samples) => Samples::U16(size.interleave(&samples)?),
-        _ => return Err(unsupported(&color, color.bit_depth())),
+        _ => return Err(unsupported(color, color.bit_depth())),
     };
     let image = in_colour(Image { width, height, channels, samples }, color)?;
     Ok(orientation::apply(image, upright.and_then(orientation::Orientation::new)))
