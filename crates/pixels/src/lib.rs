@@ -7,6 +7,7 @@
 
 pub mod decode;
 pub mod draw;
+pub mod encode;
 pub mod image;
 pub mod loader;
 pub mod ops;
