@@ -2,6 +2,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
+use super::texture::length;
+
 /// What an object of the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -51,18 +53,18 @@ impl Shape {
     /// farther away a lower bound. No point with |(x, y)| > 1.15 is inside.
     pub(super) fn distance(self, x: f32, y: f32) -> f32 {
         match self {
-            Self::Disc => x.hypot(y) - 0.9,
+            Self::Disc => length(x, y) - 0.9,
             Self::Square => bar(x, y, 0.76, 0.76),
             Self::Triangle => triangle(x, y - 0.2, 0.55),
             Self::Star => star(x, y),
-            Self::Ring => (x.hypot(y) - 0.7).abs() - 0.24,
+            Self::Ring => (length(x, y) - 0.7).abs() - 0.24,
             Self::Cross => bar(x, y, 0.95, 0.29).min(bar(x, y, 0.29, 0.95)),
-            Self::Crescent => (x.hypot(y) - 0.95).max(0.78 - (x - 0.42).hypot(y + 0.1)),
+            Self::Crescent => (length(x, y) - 0.95).max(0.78 - length(x - 0.42, y + 0.1)),
             Self::Heart => heart(x, y - 0.05),
             Self::Flower => {
-                let petals = (5.0 * x.atan2(-y)).cos();
-                // The slope of the outline is at most 1.25 radii per radius.
-                (x.hypot(y) - 0.7 - 0.24 * petals) / 1.25
+                let petals = (6.0 * x.atan2(-y)).cos();
+                // The outline's slope against the circle is near this for most of its length.
+                (length(x, y) - 0.8 - 0.2 * petals) / 1.4
             }
             Self::Arrow => bar(x, y - 0.42, 0.27, 0.5).min(triangle(x, y + 0.42, 0.45)),
         }
@@ -72,7 +74,7 @@ impl Shape {
 /// A rectangle around the origin.
 fn bar(x: f32, y: f32, half_width: f32, half_height: f32) -> f32 {
     let (x, y) = (x.abs() - half_width, y.abs() - half_height);
-    x.max(0.0).hypot(y.max(0.0)) + x.max(y).min(0.0)
+    length(x.max(0.0), y.max(0.0)) + x.max(y).min(0.0)
 }
 
 /// An equilateral triangle that points up, with the given radius of its inscribed circle.
@@ -86,12 +88,12 @@ fn star(x: f32, y: f32) -> f32 {
     const TENTH: f32 = PI / 5.0;
     const TIP: f32 = 1.08;
     const NOTCH: f32 = 0.5;
-    let radius = x.hypot(y);
+    let radius = length(x, y);
     let turn = x.atan2(-y).abs();
     let angle = (turn - (turn / (2.0 * TENTH)).round() * 2.0 * TENTH).abs();
     let (sin, cos) = TENTH.sin_cos();
     let (along_x, along_y) = (NOTCH * cos - TIP, NOTCH * sin);
-    let length = along_x.hypot(along_y);
+    let length = length(along_x, along_y);
     let (from_x, from_y) = (radius * angle.cos() - TIP, radius * angle.sin());
     (from_x * along_y - from_y * along_x) / length
 }
@@ -101,5 +103,5 @@ fn heart(x: f32, y: f32) -> f32 {
     const HALF: f32 = 0.54;
     let (x, y) = (x.abs(), y + 0.05);
     let (u, v) = ((x + y) * FRAC_1_SQRT_2, (x - y) * FRAC_1_SQRT_2);
-    bar(u, v, HALF, HALF).min(u.hypot(v - HALF) - HALF)
+    bar(u, v, HALF, HALF).min(length(u, v - HALF) - HALF)
 }

@@ -25,17 +25,20 @@ fn a_sample_is_a_function_of_its_address_alone() {
 
 #[test]
 fn a_larger_image_shows_the_same_scene() {
+    let mask = |size, index| {
+        let options = WorldOptions { size, ..WorldOptions::default() };
+        world(options).get(index).expect("a sample").truth.semantic.expect("a mask")
+    };
     for index in 0..20 {
-        let boxes = |size| {
-            let options = WorldOptions { size, ..WorldOptions::default() };
-            let sample = world(options).get(index).expect("a sample");
-            let scaled = sample.truth.objects[0].bounds.map(|edge| edge / size as f32);
-            (sample.label, sample.truth.fine_label, scaled)
+        let (small, large) = (mask(64, index), mask(192, index));
+        // The middle one of 3 × 3 fine pixels has the coarse pixel's centre.
+        let agree = |(at, class): (usize, &u8)| {
+            let (x, y) = (at % 64, at / 64);
+            large[(3 * y + 1) * 192 + 3 * x + 1] == *class
         };
-        let ((label, fine, small), (other_label, other_fine, large)) = (boxes(48), boxes(192));
-        assert_eq!((label, fine), (other_label, other_fine));
-        // An edge between two pixel centres is known to half a pixel of the coarser image on each side.
-        assert!(small.iter().zip(large).all(|(a, b)| (a - b).abs() < 1.5 / 48.0));
+        let differing = small.iter().enumerate().filter(|place| !agree(*place)).count();
+        // A centre exactly on an edge may fall to either side by rounding.
+        assert!(differing <= 2, "{differing}");
     }
 }
 

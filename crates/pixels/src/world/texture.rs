@@ -68,10 +68,10 @@ impl Texture {
             Family::Striped => step(wave(u)),
             Family::Checked => step(2.0 * wave(0.7 * u) * wave(0.7 * v)),
             Family::Dotted => {
-                let (x, y) = (u - u.floor() - 0.5, v - v.floor() - 0.5);
-                step(1.6 - 5.5 * x.hypot(y))
+                let (x, y) = (fraction(u) - 0.5, fraction(v) - 0.5);
+                step(1.6 - 5.5 * length(x, y))
             }
-            Family::Ringed => step(wave(x.hypot(y) * self.frequency + self.offset[0])),
+            Family::Ringed => step(wave(length(x, y) * self.frequency + self.offset[0])),
             Family::Wavy => step(wave(u + 0.35 * smooth_wave(0.8 * v))),
             Family::Marbled => step(3.0 * noise(1.4 * u, 1.4 * v, self.noise) - 1.5),
         }
@@ -85,7 +85,7 @@ fn step(value: f32) -> f32 {
 
 /// A triangle wave of period 1 between −1 and 1.
 fn wave(x: f32) -> f32 {
-    ((x - x.floor()) - 0.5).abs() * 4.0 - 1.0
+    (fraction(x) - 0.5).abs() * 4.0 - 1.0
 }
 
 /// Nearly a sine of period 1.
@@ -94,12 +94,28 @@ fn smooth_wave(x: f32) -> f32 {
     triangle * (1.5 - 0.5 * triangle * triangle)
 }
 
+/// What is left of a number above the next whole one below.
+fn fraction(x: f32) -> f32 {
+    x - floor(x) as f32
+}
+
+/// The next whole number at or below `x`; twice as fast as the library's on a processor without SSE 4.1.
+fn floor(x: f32) -> i32 {
+    let whole = x as i32;
+    whole - i32::from(whole as f32 > x)
+}
+
+/// √(x² + y²); the numbers here are near 1, so that nothing needs `hypot`'s care against overflow.
+pub(super) fn length(x: f32, y: f32) -> f32 {
+    (x * x + y * y).sqrt()
+}
+
 /// Smooth noise with one random value per unit square, 0 to 1.
-pub(super) fn noise(x: f32, y: f32, seed: u32) -> f32 {
-    let (column, row) = (x.floor(), y.floor());
+fn noise(x: f32, y: f32, seed: u32) -> f32 {
+    let (column, row) = (floor(x), floor(y));
     let smooth = |t: f32| t * t * (3.0 - 2.0 * t);
-    let (s, t) = (smooth(x - column), smooth(y - row));
-    let (column, row) = (column as i32 as u32, row as i32 as u32);
+    let (s, t) = (smooth(x - column as f32), smooth(y - row as f32));
+    let (column, row) = (column as u32, row as u32);
     let corner = |i: u32, j: u32| {
         let mixed = scramble(column.wrapping_add(i) ^ scramble(row.wrapping_add(j) ^ seed));
         (mixed >> 8) as f32 / (1u32 << 24) as f32
