@@ -247,3 +247,6 @@ impl Shared {
         Ok(Batch { step, epoch, views, records, samples, labels, skipped })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,33 @@
 //! The synthetic world: textured shapes on textured grounds, drawn from a seed, with exact ground truth.
+//!
+//! It needs no download, every command can run on it, and it is the oracle of tests. The class is the shape of the
+//! main object, the largest one. Colour, size, place, direction, ground, light and noise say nothing about the
+//! class; the texture says a little, as a thing's texture does: half of the objects have the texture that their
+//! class likes, and some classes like the same one.
 
-use crate::draw::{Draw, Purpose};
+mod caption;
+mod paint;
+mod scene;
+mod shape;
+mod texture;
+
+use crate::draw::{Draw, Purpose, Stream};
 use crate::image::Image;
-use crate::source::{Sample, Source, SourceError, Truth};
+use crate::source::{Motion, Object, Sample, Source, SourceError, Truth, Uri};
 
-/// Images of the synthetic world.
+use paint::Frame;
+use scene::Scene;
+use shape::Shape;
+use texture::Family;
+
+/// Changes whenever the same options give other pixels, so that nothing cached outlives it.
+const VERSION: u32 = 1;
+
+/// Images smaller than this show nothing; larger ones than that are a mistake.
+const SIZES: std::ops::RangeInclusive<usize> = 8..=4096;
+
+/// Images of the synthetic world. Sample `i` is a function of the seed, the split, `i` and the size; the count
+/// only says how many there are.
 pub struct World {
     options: WorldOptions,
     classes: Vec<String>,
@@ -13,35 +36,99 @@ pub struct World {
 /// What a world is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorldOptions {
-    /// Height and width of an image, in pixels.
+    /// Height and width of an image, in pixels, 8 to 4096.
     pub size: usize,
     pub count: usize,
     pub seed: u64,
-    pub split: usize,
-    /// Whether samples come with a next frame and the flow to it.
+    pub split: Split,
+    /// Whether samples come with a next frame and the flow to it, at more than twice the cost.
     pub motion: bool,
+}
+
+/// Splits never share an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    Train,
+    Val,
+    Test,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { size: 64, count: 5000, seed: 1, split: 0, motion: false }
+        Self { size: 64, count: 5000, seed: 1, split: Split::Train, motion: false }
     }
 }
 
 impl World {
-    pub fn new(options: WorldOptions) -> Self {
-        Self { options, classes: vec!["disc".into(), "square".into()] }
+    /// An error when the size is out of range or the count is 0.
+    pub fn new(options: WorldOptions) -> Result<Self, SourceError> {
+        if !SIZES.contains(&options.size) {
+            let (low, high) = SIZES.into_inner();
+            let problem = format!("`size` is {low} to {high} pixels, found {}", options.size);
+            return Err(SourceError::new("world:", problem));
+        }
+        if options.count == 0 {
+            return Err(SourceError::new("world:", "`count` is 1 or more, found 0"));
+        }
+        let classes = Shape::ALL.map(|shape| shape.name().to_owned()).to_vec();
+        Ok(Self { options, classes })
     }
 
-    pub(crate) fn of_uri(uri: &mut crate::source::Uri) -> Result<Self, SourceError> {
+    pub(crate) fn of_uri(uri: &mut Uri) -> Result<Self, SourceError> {
         let default = WorldOptions::default();
-        Ok(Self::new(WorldOptions {
+        let split = uri.choice("split", &["train", "val", "test"])?;
+        Self::new(WorldOptions {
             size: uri.number("size")?.unwrap_or(default.size),
             count: uri.number("count")?.unwrap_or(default.count),
             seed: uri.number("seed")?.unwrap_or(default.seed),
-            split: uri.choice("split", &["train", "val", "test"])?.unwrap_or(0),
-            motion: uri.number::<u8>("motion")?.unwrap_or(0) > 0,
-        }))
+            split: split.map_or(default.split, |at| [Split::Train, Split::Val, Split::Test][at]),
+            motion: uri.choice("motion", &["0", "1"])? == Some(1),
+        })
+    }
+
+    /// Names of the fine classes, by [`Truth::fine_label`]: the main object's texture and shape.
+    pub fn fine_classes() -> Vec<String> {
+        let named = |shape: &Shape| Family::ALL.map(|f| format!("{} {}", f.name(), shape.name()));
+        Shape::ALL.iter().flat_map(named).collect()
+    }
+
+    /// The stream of a sample; its first number is the class.
+    fn stream(&self, index: usize) -> Stream {
+        let split = self.options.split as u64;
+        let draw = Draw { epoch: split, sample: index as u64, ..Draw::of_seed(self.options.seed) };
+        draw.stream(Purpose::World)
+    }
+
+    fn class(stream: &mut Stream) -> usize {
+        stream.below(Shape::ALL.len() as u64) as usize
+    }
+
+    fn truth(&self, mut scene: Scene, mut frame: Frame) -> (Vec<u8>, Truth) {
+        let size = self.options.size;
+        let next = self.options.motion.then(|| {
+            let (flow, occluded) = paint::flow(&scene, &frame.instances, size);
+            let next = Image::from_u8(size, size, 3, paint::frame(&scene, 1, size).samples);
+            Box::new(Motion { next, flow, occluded })
+        });
+        let main = &scene.objects[0];
+        let texture = Family::ALL.iter().position(|family| *family == main.texture.family);
+        let fine = main.shape as usize * Family::ALL.len() + texture.unwrap_or(0);
+        let objects = seen(&mut scene, &mut frame.instances, size);
+        let class = |instance: &u8| match instance {
+            0 => 0,
+            i => objects[usize::from(*i) - 1].class as u8 + 1,
+        };
+        let semantic = frame.instances.iter().map(class).collect();
+        let truth = Truth {
+            fine_label: Some(fine as u32),
+            captions: caption::captions(&scene.objects),
+            objects,
+            semantic: Some(semantic),
+            instances: Some(frame.instances),
+            motion: next,
+            group: None,
+        };
+        (frame.samples, truth)
     }
 }
 
@@ -51,33 +138,18 @@ impl Source for World {
     }
 
     fn get(&self, index: usize) -> Result<Sample, SourceError> {
-        let n = self.options.size;
-        let draw = Draw {
-            epoch: self.options.split as u64,
-            sample: index as u64,
-            ..Draw::of_seed(self.options.seed)
-        };
-        let mut stream = draw.stream(Purpose::World);
-        let label = stream.below(2) as u32;
-        let [x, y] = [stream.range(0.4, 0.6), stream.range(0.4, 0.6)];
-        let mut samples = Vec::with_capacity(n * n * 3);
-        for i in 0..n * n {
-            let dx = (i % n) as f64 / n as f64 - x;
-            let dy = (i / n) as f64 / n as f64 - y;
-            let r = if label == 0 { dx.hypot(dy) } else { dx.abs().max(dy.abs()) };
-            samples.extend(if r < 0.3 { [200, 80, 60] } else { [60, 80, 90] });
-        }
-        let image = Image::from_u8(n, n, 3, samples);
-        Ok(Sample { image, label: Some(label), truth: Truth::default() })
+        let size = self.options.size;
+        let mut stream = self.stream(index);
+        let class = Self::class(&mut stream);
+        let scene = Scene::drawn(&mut stream, class);
+        let frame = paint::frame(&scene, 0, size);
+        let (samples, truth) = self.truth(scene, frame);
+        let image = Image::from_u8(size, size, 3, samples);
+        Ok(Sample { image, label: Some(class as u32), truth })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        let draw = Draw {
-            epoch: self.options.split as u64,
-            sample: index as u64,
-            ..Draw::of_seed(self.options.seed)
-        };
-        Some(draw.stream(Purpose::World).below(2) as u32)
+        Some(Self::class(&mut self.stream(index)) as u32)
     }
 
     fn name(&self, index: usize) -> String {
@@ -89,6 +161,37 @@ impl Source for World {
     }
 
     fn fingerprint(&self) -> String {
-        format!("world 0 {:?}", self.options)
+        format!("world {VERSION} {:?}", self.options)
     }
 }
+
+/// The objects of which something is seen, with tight boxes around what is seen. The others leave the scene, and
+/// `instances` is renumbered to match.
+fn seen(scene: &mut Scene, instances: &mut [u8], size: usize) -> Vec<Object> {
+    let mut boxes: Vec<Option<[usize; 4]>> = vec![None; scene.objects.len()];
+    for (pixel, &instance) in instances.iter().enumerate().filter(|(_, instance)| **instance > 0) {
+        let (x, y) = (pixel % size, pixel / size);
+        let [left, top, right, bottom] =
+            boxes[usize::from(instance) - 1].get_or_insert([x, y, x + 1, y + 1]);
+        (*left, *top) = ((*left).min(x), (*top).min(y));
+        (*right, *bottom) = ((*right).max(x + 1), (*bottom).max(y + 1));
+    }
+    let mut new_number = vec![0u8];
+    let mut objects = Vec::new();
+    for (thing, bounds) in scene.objects.iter().zip(&boxes) {
+        if let Some(bounds) = bounds {
+            let bounds = bounds.map(|edge| edge as f32);
+            objects.push(Object { class: thing.shape as u32, bounds });
+        }
+        new_number.push(objects.len() as u8);
+    }
+    for instance in instances {
+        *instance = new_number[usize::from(*instance)];
+    }
+    let mut boxes = boxes.iter();
+    scene.objects.retain(|_| boxes.next().is_some_and(Option::is_some));
+    objects
+}
+
+#[cfg(test)]
+mod tests;

@@ -164,7 +164,9 @@ mod tests {
 
     fn array(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
         let mut file = vec![0, 0, 8, sizes.len() as u8];
-        sizes.iter().for_each(|size| file.extend(size.to_be_bytes()));
+        for size in sizes {
+            file.extend(size.to_be_bytes());
+        }
         file.extend(bytes);
         file
     }

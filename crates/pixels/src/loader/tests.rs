@@ -1,0 +1,264 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::draw::Draw;
+use crate::image::Image;
+use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
+use crate::source::{Sample, Source, SourceError, Truth};
+use crate::view;
+
+use super::{Batch, Loader, LoaderOptions, Prepared, prepared};
+
+/// Grey squares of different brightness; some cannot be read, one makes the reader panic.
+struct Squares {
+    count: usize,
+    broken: Vec<usize>,
+    panics: Option<usize>,
+}
+
+impl Source for Squares {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+        assert!(self.panics != Some(index), "sample {index} is a trap");
+        if self.broken.contains(&index) {
+            return Err(SourceError::new(self.name(index), "broken on purpose"));
+        }
+        let samples = (0..9 * 8).map(|at| (at * 3 + index * 5) as u8).collect();
+        let image = Image::from_u8(9, 8, 1, samples);
+        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(index as u32 % 3)
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("square {index}")
+    }
+
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn fingerprint(&self) -> String {
+        String::new()
+    }
+}
+
+fn squares(count: usize, broken: &[usize]) -> Arc<dyn Source> {
+    Arc::new(Squares { count, broken: broken.to_vec(), panics: None })
+}
+
+fn plan() -> ViewPlan {
+    let spec = |count, size| ViewSpec { count, size, ..ViewSpec::default() };
+    ViewPlan { views: vec![spec(2, 6), spec(1, 4)], normalize: Normalize::imagenet() }
+}
+
+fn options(workers: usize) -> LoaderOptions {
+    LoaderOptions { seed: 7, batch: 4, workers, channels: 3, strict: false }
+}
+
+fn loader(source: Arc<dyn Source>, workers: usize) -> Loader {
+    Loader::new(source, plan(), options(workers)).expect("a loader")
+}
+
+fn all(batches: impl Iterator<Item = Result<Batch, SourceError>>) -> Vec<Batch> {
+    batches.map(|batch| batch.expect("a batch")).collect()
+}
+
+fn same(a: &[Batch], b: &[Batch]) -> bool {
+    let facts = |batch: &Batch| (batch.step, batch.epoch, batch.samples.clone());
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| {
+            facts(a) == facts(b)
+                && a.views == b.views
+                && a.records == b.records
+                && a.labels == b.labels
+                && a.skipped == b.skipped
+        })
+}
+
+#[test]
+fn the_number_of_workers_changes_nothing() {
+    let one = all(loader(squares(11, &[3]), 1).batches(0..7));
+    for workers in [0, 2, 5] {
+        assert!(same(&one, &all(loader(squares(11, &[3]), workers).batches(0..7))));
+    }
+}
+
+#[test]
+fn starting_at_a_step_gives_the_tail_of_starting_at_the_first() {
+    let whole = all(loader(squares(11, &[3]), 2).batches(0..7));
+    for start in [1, 2, 5] {
+        let tail = all(loader(squares(11, &[3]), 3).batches(start..7));
+        assert!(same(&whole[start as usize..], &tail));
+    }
+}
+
+#[test]
+fn an_epoch_shows_each_sample_at_most_once_in_an_order_of_its_own() {
+    let loader = loader(squares(11, &[]), 2);
+    assert_eq!(loader.batches_per_epoch(), 2);
+    let batches = all(loader.batches(0..4));
+    let epochs: Vec<u64> = batches.iter().map(|batch| batch.epoch).collect();
+    assert_eq!(epochs, [0, 0, 1, 1]);
+    let order = |epoch: &[Batch]| -> Vec<usize> {
+        epoch.iter().flat_map(|batch| batch.samples.clone()).collect()
+    };
+    let (first, second) = (order(&batches[..2]), order(&batches[2..]));
+    assert_ne!(first, second);
+    for mut samples in [first, second] {
+        samples.sort_unstable();
+        samples.dedup();
+        assert_eq!(samples.len(), 8);
+    }
+}
+
+#[test]
+fn a_view_is_what_its_address_says() {
+    let source = squares(8, &[]);
+    let batch = &all(loader(source.clone(), 2).batches(3..4))[0];
+    let spec = &plan().views[0];
+    for (place, &sample) in batch.samples.iter().enumerate() {
+        let image = source.get(sample).expect("a sample").image.into_rgb().expect("colour");
+        let draw = Draw { seed: 7, epoch: 1, sample: sample as u64, view: 1 };
+        let (image, record) = view::render(&image, spec, draw);
+        let mut expected = vec![0.0; 3 * 6 * 6];
+        view::write_normalized(&image, &Normalize::imagenet(), &mut expected);
+        assert_eq!(batch.views[1].data[place * 108..][..108], expected);
+        assert_eq!(batch.records[1][place], record);
+        assert_eq!(batch.labels[place], source.label(sample));
+    }
+    let sizes: Vec<_> = batch.views.iter().map(|view| (view.size, view.data.len())).collect();
+    assert_eq!(sizes, [(6, 432), (6, 432), (4, 192)]);
+}
+
+#[test]
+fn broken_samples_are_replaced_and_listed() {
+    let sound = all(loader(squares(8, &[]), 2).batches(0..2));
+    let broken = all(loader(squares(8, &[2, 3, 7]), 2).batches(0..2));
+    for (sound, broken) in sound.iter().zip(&broken) {
+        let replaced = |sample: usize| match sample {
+            2 | 3 => 4,
+            7 => 0,
+            other => other,
+        };
+        let expected: Vec<usize> = sound.samples.iter().map(|&sample| replaced(sample)).collect();
+        assert_eq!(broken.samples, expected);
+        for skip in &broken.skipped {
+            assert_eq!(skip.name, format!("square {}", skip.sample));
+            assert_eq!(skip.problem, "broken on purpose");
+        }
+    }
+    let mut skipped: Vec<usize> =
+        broken.iter().flat_map(|batch| batch.skipped.iter().map(|skip| skip.sample)).collect();
+    skipped.sort_unstable();
+    skipped.dedup();
+    assert_eq!(skipped, [2, 3, 7]);
+}
+
+#[test]
+fn strict_makes_the_first_broken_sample_the_error_and_the_end() {
+    let strict = LoaderOptions { strict: true, ..options(2) };
+    let loader = Loader::new(squares(8, &[5]), plan(), strict).expect("a loader");
+    let mut batches = loader.batches(0..2);
+    let error = batches.find_map(Result::err).expect("an error");
+    assert_eq!((error.name.as_str(), error.problem.as_str()), ("square 5", "broken on purpose"));
+    assert!(batches.next().is_none());
+}
+
+#[test]
+fn a_source_without_a_readable_sample_is_an_error() {
+    let mut batches = loader(squares(4, &[0, 1, 2, 3]), 2).batches(0..1);
+    let error = batches.next().expect("an answer").expect_err("an error");
+    assert!(error.problem.contains("none of 4"));
+}
+
+#[test]
+fn a_batch_larger_than_the_source_is_refused_with_a_hint() {
+    let error = Loader::new(squares(3, &[]), plan(), options(1)).err().expect("an error");
+    assert!(error.problem.contains("a batch of 4 cannot be taken from 3"));
+    assert!(error.hint.expect("a hint").contains("between 1 and 3"));
+}
+
+#[test]
+fn channels_must_fit() {
+    let one = LoaderOptions { channels: 1, ..options(1) };
+    assert!(Loader::new(squares(8, &[]), plan(), one).is_err());
+    let normalize = Normalize { mean: vec![0.5; 2], std: vec![0.5; 2] };
+    let plan = ViewPlan { normalize, ..plan() };
+    let two = LoaderOptions { channels: 2, ..options(1) };
+    let loader = Loader::new(squares(8, &[]), plan, two).expect("a loader");
+    let error = loader.batches(0..1).next().expect("an answer").expect_err("an error");
+    assert!(error.problem.contains("2 channels are wanted, 1 found"), "{error}");
+}
+
+#[test]
+fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
+    let trap = Arc::new(Squares { count: 8, broken: Vec::new(), panics: Some(6) });
+    let error = loader(trap.clone(), 2).batches(0..2).find_map(Result::err).expect("an error");
+    assert!(error.problem.contains("sample 6 is a trap"), "{error}");
+    let mut prepared = prepared(trap, None, &preprocess(), 3, 4, 2);
+    assert!(prepared.next().expect("an answer").is_ok());
+    assert!(prepared.next().expect("an answer").is_err());
+}
+
+#[test]
+fn dropping_the_batches_ends_their_threads() {
+    let loader = loader(squares(8, &[]), 4);
+    let mut batches = loader.batches(0..u64::MAX);
+    assert!(batches.next().is_some());
+    assert!(batches.waited() > Duration::ZERO);
+    let start = Instant::now();
+    drop(batches);
+    // `drop` joins: an hour would be a hang, and a minute allows for any machine.
+    assert!(start.elapsed() < Duration::from_mins(1));
+    assert_eq!(Arc::strong_count(&loader.shared), 1);
+}
+
+fn preprocess() -> Preprocess {
+    Preprocess {
+        resize: 5,
+        crop: 5,
+        interpolation: Interpolation::Bilinear,
+        normalize: Normalize::imagenet(),
+    }
+}
+
+#[test]
+fn prepared_images_come_in_order_without_the_unreadable_ones() {
+    let source = squares(7, &[1, 6]);
+    for workers in [1, 3] {
+        let batches: Vec<Prepared> = prepared(source.clone(), None, &preprocess(), 3, 3, workers)
+            .map(|batch| batch.expect("a batch"))
+            .collect();
+        let samples: Vec<Vec<usize>> = batches.iter().map(|batch| batch.samples.clone()).collect();
+        assert_eq!(samples, [vec![0, 2], vec![3, 4, 5], vec![]]);
+        let skipped: Vec<usize> =
+            batches.iter().flat_map(|batch| batch.skipped.iter().map(|skip| skip.sample)).collect();
+        assert_eq!(skipped, [1, 6]);
+        for batch in &batches {
+            assert_eq!(batch.data.len(), batch.samples.len() * 75);
+            for (place, &sample) in batch.samples.iter().enumerate() {
+                let image = source.get(sample).expect("a sample").image.into_rgb().expect("colour");
+                let mut expected = vec![0.0; 75];
+                let image = view::prepare(&image, &preprocess());
+                view::write_normalized(&image, &Normalize::imagenet(), &mut expected);
+                assert_eq!(batch.data[place * 75..][..75], expected);
+                assert_eq!(batch.labels[place], source.label(sample));
+            }
+        }
+    }
+}
+
+#[test]
+fn prepared_takes_the_samples_asked_for() {
+    let batches: Vec<Prepared> =
+        prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), 3, 2, 2)
+            .map(|batch| batch.expect("a batch"))
+            .collect();
+    assert_eq!([&batches[0].samples[..], &batches[1].samples], [&[5, 0][..], &[5]]);
+}

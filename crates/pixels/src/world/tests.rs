@@ -1,0 +1,199 @@
+use crate::image::Image;
+use crate::source::{Motion, Source};
+
+use super::{Split, World, WorldOptions};
+
+fn world(options: WorldOptions) -> World {
+    World::new(options).expect("a world")
+}
+
+fn pixels(image: &Image) -> &[u8] {
+    image.as_u8().expect("8 bits")
+}
+
+#[test]
+fn a_sample_is_a_function_of_its_address_alone() {
+    let base = WorldOptions { size: 24, count: 10, ..WorldOptions::default() };
+    let image = |options, index| world(options).get(index).expect("a sample").image;
+    let here = image(base, 3);
+    assert_eq!(here, image(WorldOptions { count: 4, ..base }, 3));
+    assert_eq!(here, image(WorldOptions { motion: true, ..base }, 3));
+    assert_ne!(here, image(base, 4));
+    assert_ne!(here, image(WorldOptions { seed: 2, ..base }, 3));
+    assert_ne!(here, image(WorldOptions { split: Split::Test, ..base }, 3));
+}
+
+#[test]
+fn a_larger_image_shows_the_same_scene() {
+    let mask = |size, index| {
+        let options = WorldOptions { size, ..WorldOptions::default() };
+        world(options).get(index).expect("a sample").truth.semantic.expect("a mask")
+    };
+    for index in 0..20 {
+        let (small, large) = (mask(64, index), mask(192, index));
+        // The middle one of 3 × 3 fine pixels has the coarse pixel's centre.
+        let agree = |(at, class): (usize, &u8)| {
+            let (x, y) = (at % 64, at / 64);
+            large[(3 * y + 1) * 192 + 3 * x + 1] == *class
+        };
+        let differing = small.iter().enumerate().filter(|place| !agree(*place)).count();
+        // A centre exactly on an edge may fall to either side by rounding.
+        assert!(differing <= 2, "{differing}");
+    }
+}
+
+#[test]
+fn every_class_and_every_texture_occurs_evenly() {
+    let world = world(WorldOptions { size: 8, count: 4000, ..WorldOptions::default() });
+    let mut counts = vec![0; world.classes().len()];
+    for index in 0..world.len() {
+        counts[world.label(index).expect("a label") as usize] += 1;
+    }
+    // 400 expected, standard deviation 19: five of them.
+    assert!(counts.iter().all(|count| (305..495).contains(count)), "{counts:?}");
+    assert_eq!(World::fine_classes().len(), 70);
+}
+
+#[test]
+fn masks_boxes_labels_and_captions_agree() {
+    let world = world(WorldOptions { size: 48, count: 100, ..WorldOptions::default() });
+    let fine_classes = World::fine_classes();
+    for index in 0..world.len() {
+        let sample = world.get(index).expect("a sample");
+        let (truth, classes) = (sample.truth, world.classes());
+        let (instances, semantic) =
+            (truth.instances.expect("a mask"), truth.semantic.expect("a mask"));
+        assert_eq!(
+            (sample.label, sample.label),
+            (world.label(index), Some(truth.objects[0].class))
+        );
+        for (number, object) in (1..).zip(&truth.objects) {
+            let inside: Vec<usize> =
+                (0..48 * 48).filter(|pixel| instances[*pixel] == number).collect();
+            let edge = |values: &mut dyn Iterator<Item = usize>| {
+                values.fold((usize::MAX, 0), |(low, high), v| (low.min(v), high.max(v + 1)))
+            };
+            let (left, right) = edge(&mut inside.iter().map(|pixel| pixel % 48));
+            let (top, bottom) = edge(&mut inside.iter().map(|pixel| pixel / 48));
+            assert_eq!(object.bounds, [left, top, right, bottom].map(|edge| edge as f32));
+            assert!(inside.iter().all(|pixel| u32::from(semantic[*pixel]) == object.class + 1));
+        }
+        assert!(instances.iter().zip(&semantic).all(|(i, s)| (*i == 0) == (*s == 0)));
+        assert!(instances.iter().all(|i| usize::from(*i) <= truth.objects.len()));
+        let area = |number| instances.iter().filter(|i| **i == number).count();
+        assert!((2..=truth.objects.len() as u8).all(|number| area(number) < area(1)));
+
+        let main = &classes[truth.objects[0].class as usize];
+        assert!(truth.captions.iter().all(|caption| caption.contains(main.as_str())));
+        let full = truth.captions.last().expect("a caption");
+        if let Some(second) = truth.objects.get(1) {
+            assert!(full.ends_with(classes[second.class as usize].as_str()), "{full}");
+            let centre = |at: usize, axis: usize| {
+                let bounds = truth.objects[at].bounds;
+                f32::midpoint(bounds[axis], bounds[axis + 2])
+            };
+            // Boxes are of what is seen; a partly hidden object's centre may lie some pixels off.
+            let agrees = |axis, sign: f32| sign * (centre(0, axis) - centre(1, axis)) > -4.0;
+            assert!(!full.contains("left of") || agrees(0, -1.0), "{full}");
+            assert!(!full.contains("right of") || agrees(0, 1.0), "{full}");
+            assert!(!full.contains("above") || agrees(1, -1.0), "{full}");
+            assert!(!full.contains("below") || agrees(1, 1.0), "{full}");
+        }
+        let fine = &fine_classes[truth.fine_label.expect("a fine label") as usize];
+        let texture = fine.split(' ').next().expect("a word");
+        assert!(texture == "plain" || truth.captions[1].contains(texture), "{fine}");
+    }
+}
+
+/// The value of one channel of the next frame at a fractional place, from the four pixels around it.
+fn sampled(next: &Image, x: f32, y: f32, channel: usize) -> f32 {
+    let n = next.width;
+    let (x, y) = (x.clamp(0.0, (n - 1) as f32), y.clamp(0.0, (n - 1) as f32));
+    let (left, top) = ((x as usize).min(n - 2), (y as usize).min(n - 2));
+    let value =
+        |i: usize, j: usize| f32::from(pixels(next)[((top + j) * n + left + i) * 3 + channel]);
+    let (s, t) = (x - left as f32, y - top as f32);
+    let row = |j| value(0, j) * (1.0 - s) + value(1, j) * s;
+    row(0) * (1.0 - t) + row(1) * t
+}
+
+/// Mean absolute difference between the first frame and the next one, the latter looked up through `flow`.
+fn difference(image: &Image, motion: &Motion, flow: impl Fn(usize) -> [f32; 2]) -> f32 {
+    let n = image.width;
+    let (mut sum, mut count) = (0.0, 0.0);
+    for pixel in (0..n * n).filter(|pixel| !motion.occluded[*pixel]) {
+        let [dx, dy] = flow(pixel);
+        let (x, y) = ((pixel % n) as f32 + dx, (pixel / n) as f32 + dy);
+        for channel in 0..3 {
+            let here = f32::from(pixels(image)[pixel * 3 + channel]);
+            sum += (here - sampled(&motion.next, x, y, channel)).abs();
+            count += 1.0;
+        }
+    }
+    sum / count
+}
+
+#[test]
+fn the_flow_carries_the_first_frame_to_the_second() {
+    let options = WorldOptions { size: 128, count: 20, motion: true, ..WorldOptions::default() };
+    let world = world(options);
+    let (mut still, mut moved, mut hidden) = (0.0, 0.0, 0);
+    for index in 0..world.len() {
+        let sample = world.get(index).expect("a sample");
+        let motion = sample.truth.motion.expect("motion");
+        moved += difference(&sample.image, &motion, |pixel| motion.flow[pixel]);
+        still += difference(&sample.image, &motion, |_| [0.0, 0.0]);
+        hidden += motion.occluded.iter().filter(|occluded| **occluded).count();
+    }
+    let n = world.len() as f32;
+    // What remains is noise (2 to 9 levels per frame), light that stays where it is, and interpolation at edges.
+    assert!(moved / n < 7.0 && still / n > 1.5 * moved / n, "{} {}", moved / n, still / n);
+    assert!(hidden > 0 && hidden < world.len() * 128 * 128 / 4, "{hidden}");
+}
+
+#[test]
+fn sizes_out_of_range_are_refused() {
+    for options in [
+        WorldOptions { size: 7, ..WorldOptions::default() },
+        WorldOptions { size: 1 << 20, ..WorldOptions::default() },
+        WorldOptions { count: 0, ..WorldOptions::default() },
+    ] {
+        assert!(World::new(options).is_err());
+    }
+}
+
+#[test]
+fn zz_sheet() {
+    let world = world(WorldOptions { size: 96, count: 80, ..WorldOptions::default() });
+    let mut sheet = vec![0u8; 10 * 96 * 8 * 96 * 3];
+    for index in 0..80 {
+        let s = world.get(index).expect("s");
+        println!("{:?}", s.truth.captions.last());
+        let (r, c) = (index / 10, index % 10);
+        for y in 0..96 {
+            sheet[((r * 96 + y) * 960 + c * 96) * 3..][..288]
+                .copy_from_slice(&pixels(&s.image)[y * 288..][..288]);
+        }
+    }
+    let mut f = b"P6\n960 768\n255\n".to_vec();
+    f.extend(sheet);
+    std::fs::create_dir_all("/tmp/p2").expect("d");
+    std::fs::write("/tmp/p2/sheet.ppm", f).expect("w");
+    for (split, n) in [(Split::Train, 5000), (Split::Test, 1000)] {
+        let world = World::new(WorldOptions { split, ..WorldOptions::default() }).expect("w");
+        let (mut x, mut l) = (Vec::new(), Vec::new());
+        for i in 0..n {
+            let s = world.get(i).expect("s");
+            x.extend_from_slice(pixels(&s.image));
+            l.push(s.label.expect("l") as u8);
+        }
+        std::fs::write(format!("/tmp/p2/{split:?}.x"), x).expect("w");
+        std::fs::write(format!("/tmp/p2/{split:?}.y"), l).expect("w");
+    }
+    let t = std::time::Instant::now();
+    let world = World::new(WorldOptions::default()).expect("w");
+    for i in 0..5000 {
+        std::hint::black_box(world.get(i).expect("s"));
+    }
+    println!("{:?} per image", t.elapsed() / 5000);
+}
