@@ -16,7 +16,7 @@ pub fn check(root: &Path) -> Result<(), Failure> {
     setup(root)?;
     step(
         "format",
-        &mut command(root, "cargo fmt --all --check"),
+        &mut command(root, "cargo fmt --all --check -- --color never"),
         "`cargo fmt --all` puts it right (missing? rustup component add rustfmt)",
     )?;
     step(
