@@ -198,6 +198,64 @@ fn two_equal_runs_give_equal_bits() {
     }
 }
 
+/// The formulas, one operation after the other: `p` after step `t` with gradient `g`.
+fn plain_step(
+    config: &OptimizerConfig,
+    p: &mut Tensor,
+    g: &Tensor,
+    m: &mut [Tensor],
+    lr: f64,
+    t: i32,
+) {
+    match config {
+        OptimizerConfig::Adamw(Adamw { betas: [b1, b2], eps, weight_decay, .. }) => {
+            m[0] = &m[0] * *b1 + g * (1. - b1);
+            m[1] = &m[1] * *b2 + g * g * (1. - b2);
+            let (mean, root) = (&m[0] / (1. - b1.powi(t)), (&m[1] / (1. - b2.powi(t))).sqrt());
+            *p = &*p * (1. - lr * weight_decay) - mean / (root + *eps) * lr;
+        }
+        OptimizerConfig::Lars(lars) => {
+            let Lars { momentum, weight_decay, variant, .. } = lars;
+            let u = g + &*p * *weight_decay;
+            let trust = p.norm() * lars.trust();
+            let factor = match variant {
+                LarsVariant::Authors => trust / u.norm(),
+                _ => trust / (g.norm() + p.norm() * *weight_decay + 1e-8),
+            };
+            let clipped = *variant == LarsVariant::BoltsClipped;
+            let factor = if clipped { (factor / lr).clamp_max(1.) } else { factor };
+            m[0] = &m[0] * *momentum + u * factor;
+            *p = &*p - &m[0] * lr;
+        }
+        OptimizerConfig::Sgd(Sgd { momentum, nesterov, weight_decay, .. }) => {
+            let u = g + &*p * *weight_decay;
+            m[0] = &m[0] * *momentum + &u;
+            let along = if *nesterov { u + &m[0] * *momentum } else { m[0].shallow_clone() };
+            *p = &*p - along * lr;
+        }
+    }
+}
+
+#[test]
+fn long_tensors_in_f32_follow_the_plain_formulas_in_f64() {
+    for config in every() {
+        let params = large();
+        let mut optimizer = optimizer(&config, &params);
+        let mut wanted = params["conv.w"].detach().to_kind(Kind::Double);
+        let mut memory = [wanted.zeros_like(), wanted.zeros_like()];
+        for t in 1..4 {
+            let grad = (wanted.detach() + f64::from(t)).cos();
+            optimizer.zero_grad();
+            push(&params["conv.w"], &grad);
+            optimizer.step(0.1);
+            plain_step(&config, &mut wanted, &grad, &mut memory, 0.1, t);
+        }
+        // Three steps of f32 on numbers up to 1.
+        let off = (params["conv.w"].detach() - wanted).abs().max().double_value(&[]);
+        assert!(off < 2e-6, "{off} {config:?}");
+    }
+}
+
 #[test]
 fn weights_in_channels_last_order_take_the_same_steps() {
     for config in every() {
