@@ -6,13 +6,15 @@ use tch::{Device, Kind};
 
 use crate::ffi;
 
-/// Runs `body` with automatic mixed precision: on `device`, convolutions and matrix products compute in `kind` (bf16 or half),
-/// parameters stay as they are, and the casts of parameters are kept until the outermost region ends. `None`
-/// runs the body in plain f32, also inside another region.
+/// Runs `body` with automatic mixed precision: on `device`, convolutions and matrix products
+/// compute in `kind` (bf16 or half), parameters stay as they are, and the casts of parameters are
+/// kept until the outermost region ends. `None` runs the body in plain f32, also inside another
+/// region.
 ///
-/// What stays in f32 differs: CUDA keeps norms, softmax, exponentials and losses there, the CPU only losses; see to the
-/// others with a `None` region or a cast. The state before is restored on the way out, also when `body` panics. It belongs
-/// to the thread. A device other than the CPU and CUDA runs the body unchanged.
+/// What stays in f32 differs: CUDA keeps norms, softmax, exponentials and losses there, the CPU
+/// only losses; see to the others with a `None` region or a cast. The state before is restored on
+/// the way out, also when `body` panics. It belongs to the thread. A device other than the CPU and
+/// CUDA runs the body unchanged.
 pub fn autocast<T>(device: Device, kind: Option<Kind>, body: impl FnOnce() -> T) -> T {
     let cuda = match device {
         Device::Cpu => false,
@@ -41,9 +43,10 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `before` outlives the call, which only reads it. An error here would hide the panic that may be under
-        // way, and setting thread-local flags has no reason to fail.
-        let _ = unsafe { ffi::outcome(ffi::bridge_autocast_leave(self.cuda, &raw const self.before)) };
+        // SAFETY: `before` outlives the call, which only reads it. An error here would hide the
+        // panic that may be under way, and setting thread-local flags has no reason to fail.
+        let _ =
+            unsafe { ffi::outcome(ffi::bridge_autocast_leave(self.cuda, &raw const self.before)) };
     }
 }
 
@@ -113,5 +116,18 @@ mod tests {
         let y = autocast(Device::Cpu, Some(Kind::BFloat16), || weight.matmul(&weight));
         y.to_kind(Kind::Float).sum(Kind::Float).backward();
         assert_eq!(weight.grad().kind(), Kind::Float);
+    }
+
+    #[test]
+    fn weights_seen_without_a_graph_first_still_get_their_gradient() {
+        let weight = Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let x = Tensor::ones([2, 2], (Kind::Float, Device::Cpu));
+        let y = autocast(Device::Cpu, Some(Kind::BFloat16), || {
+            let _teacher = tch::no_grad(|| x.matmul(&weight));
+            x.matmul(&weight)
+        });
+        assert!(y.requires_grad());
+        y.to_kind(Kind::Float).sum(Kind::Float).backward();
+        assert_eq!(weight.grad().double_value(&[0, 0]), 2.);
     }
 }

@@ -1,5 +1,5 @@
-// The C++ side of the door. Every function catches what libtorch throws and returns it as a C string that the
-// caller frees (null: all went well), for an exception must not cross into Rust.
+// The C++ side of the door. Every function catches what libtorch throws and returns it as a C
+// string that the caller frees (null: all went well), for an exception must not cross into Rust.
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
@@ -61,7 +61,8 @@ List laid_out_like(const List &model, List tensors) {
 List state_like(const List &model, Handles handles, size_t n) {
   List state = list(handles, n);
   for (size_t i = 0; i < n; ++i)
-    TORCH_CHECK(state[i].strides().equals(model[i].strides()) && state[i].sizes().equals(model[i].sizes()),
+    TORCH_CHECK(state[i].strides().equals(model[i].strides()) &&
+                    state[i].sizes().equals(model[i].sizes()),
                 "optimizer state lies in memory as ", state[i].sizes(), " / ", state[i].strides(),
                 ", the parameter as ", model[i].sizes(), " / ", model[i].strides());
   return state;
@@ -99,24 +100,26 @@ char *bridge_autocast_leave(bool cuda, const BridgeAutocast *before) {
   });
 }
 
-char *bridge_fused_adamw(Handles params, Handles grads, Handles means, Handles squares, Handles steps, size_t n,
-                         double lr, double beta1, double beta2, double weight_decay, double eps) {
+char *bridge_fused_adamw(Handles params, Handles grads, Handles means, Handles squares,
+                         Handles steps, size_t n, double lr, double beta1, double beta2,
+                         double weight_decay, double eps) {
   return guarded([&] {
     const List p = list(params, n), step = list(steps, n);
     at::_foreach_add_(step, 1);
-    at::_fused_adamw_(p, laid_out_like(p, list(grads, n)), state_like(p, means, n), state_like(p, squares, n),
-                      List(), step, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+    at::_fused_adamw_(p, laid_out_like(p, list(grads, n)), state_like(p, means, n),
+                      state_like(p, squares, n), List(), step, lr, beta1, beta2, weight_decay, eps,
+                      /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 
-char *bridge_fused_sgd(Handles params, Handles grads, Handles velocities, size_t n, double lr, double momentum,
-                       double weight_decay, bool nesterov) {
+char *bridge_fused_sgd(Handles params, Handles grads, Handles velocities, size_t n, double lr,
+                       double momentum, double weight_decay, bool nesterov) {
   return guarded([&] {
     const List p = list(params, n);
     // libtorch wants no buffers where there is no momentum.
     const List b = momentum > 0 ? state_like(p, velocities, n) : List();
-    at::_fused_sgd_(p, laid_out_like(p, list(grads, n)), b, weight_decay, momentum, lr, /*dampening=*/0.,
-                    nesterov, /*maximize=*/false, /*is_first_step=*/false);
+    at::_fused_sgd_(p, laid_out_like(p, list(grads, n)), b, weight_decay, momentum, lr,
+                    /*dampening=*/0., nesterov, /*maximize=*/false, /*is_first_step=*/false);
   });
 }
 
@@ -162,9 +165,10 @@ char *bridge_cuda_peak_bytes(int index, int64_t *out) {
   return guarded([&] {
     auto *allocator = c10::getDeviceAllocator(at::kCUDA);
     const auto total = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    *out = allocator->initialized()
-               ? allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[total].peak
-               : 0;
+    *out = 0;
+    if (!allocator->initialized()) return;
+    const auto stats = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *out = stats.allocated_bytes[total].peak;
   });
 }
 }

@@ -7,11 +7,12 @@ use tch::Device;
 
 use crate::ffi;
 
-/// Loads `libtorch_cuda.so` if it lies beside the `libtorch_cpu.so` in use; true when it is loaded. A program is linked against the
-/// CPU half only, so that one build runs everywhere.
+/// Loads `libtorch_cuda.so` if it lies beside the `libtorch_cpu.so` in use; true when it is loaded.
+/// A program is linked against the CPU half only, so that one build runs everywhere.
 ///
-/// Must be called at the very start: libtorch remembers the first answer to any question about CUDA. The library is never unloaded.
-/// Fails with the loader's words when the file is there but one that it needs is not.
+/// Must be called at the very start: libtorch remembers the first answer to any question about
+/// CUDA. The library is never unloaded. Fails with the loader's words when the file is there but
+/// one that it needs is not.
 pub fn load_cuda() -> Result<bool, String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let Some(folder) = folder_of(&maps, "libtorch_cpu.so") else { return Ok(false) };
@@ -21,7 +22,8 @@ pub fn load_cuda() -> Result<bool, String> {
     }
     let name = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| format!("{}: a path with a NUL byte", path.display()))?;
-    // SAFETY: a NUL-terminated path. Its initialisers are libtorch's own, meant to run at any time before the first CUDA call.
+    // SAFETY: a NUL-terminated path. Its initialisers are libtorch's own, meant to run at any time
+    // before the first CUDA call.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if library.is_null() {
         return Err(format!("{} cannot be loaded: {}", path.display(), loader_error()));
@@ -29,7 +31,8 @@ pub fn load_cuda() -> Result<bool, String> {
     Ok(true)
 }
 
-/// Whether the device computes in bf16 itself: a CPU with AVX512-BF16 (every one with AMX has it), a CUDA card from compute capability 8.0 on.
+/// Whether the device computes in bf16 itself: a CPU with AVX512-BF16 (every one with AMX has it),
+/// a CUDA card from compute capability 8.0 on.
 pub fn has_bf16(device: Device) -> bool {
     match device {
         Device::Cpu => cpu_has_bf16(),
@@ -44,7 +47,8 @@ pub fn has_bf16(device: Device) -> bool {
     }
 }
 
-/// The most memory held so far, in MiB: of the whole process on the CPU (resident), in tensors on a CUDA card. `None` where it cannot be known.
+/// The most memory held so far, in MiB: of the whole process on the CPU (resident), in tensors on a
+/// CUDA card. `None` where it cannot be known.
 pub fn peak_memory_mb(device: Device) -> Option<f64> {
     match device {
         Device::Cpu => resident_peak_kb(&std::fs::read_to_string("/proc/self/status").ok()?)
@@ -77,7 +81,8 @@ fn cpu_has_bf16() -> bool {
     false
 }
 
-/// The folder of a mapped file, from the text of `/proc/self/maps`: address, rights, offset, device, inode, path.
+/// The folder of a mapped file, from the text of `/proc/self/maps`: address, rights, offset,
+/// device, inode, path.
 fn folder_of(maps: &str, file: &str) -> Option<PathBuf> {
     maps.lines()
         .filter_map(|line| line.find('/').map(|start| Path::new(&line[start..])))
@@ -92,7 +97,8 @@ fn resident_peak_kb(status: &str) -> Option<f64> {
 }
 
 fn loader_error() -> String {
-    // SAFETY: `dlerror` returns null or a string that lives until the next loader call of this thread; it is copied here.
+    // SAFETY: `dlerror` returns null or a string that lives until the next loader call of this
+    // thread; it is copied here.
     unsafe {
         let message = libc::dlerror();
         if message.is_null() {

@@ -1,10 +1,12 @@
 //! The small unsafe door to libtorch: what `tch` lacks, and nothing else.
 //!
-//! [`autocast`] with a number format, on the CPU too; optimizer steps on whole lists of tensors ([`steps`]); libtorch's CUDA half
-//! opened at run time, and a few figures about the device ([`device`]).
+//! [`autocast`] with a number format, on the CPU too; optimizer steps on whole lists of tensors
+//! ([`steps`]); libtorch's CUDA half opened at run time, and a few figures about the device
+//! ([`device`]).
 //!
-//! Like `tch`'s own operators, the functions panic when libtorch refuses its arguments (shapes that differ, tensors
-//! on two devices): that is a mistake in the calling code, never in a person's data.
+//! Like `tch`'s own operators, the functions panic when libtorch refuses its arguments (shapes that
+//! differ, tensors on two devices): that is a mistake in the calling code, never in a person's
+//! data.
 #![expect(unsafe_code, reason = "this crate is the door to C++, so that no other crate needs one")]
 
 mod autocast;

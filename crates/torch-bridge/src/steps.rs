@@ -1,7 +1,8 @@
-//! Arithmetic on lists of tensors, in place and without a graph: one kernel for many tensors on a GPU, one pass over
-//! memory on the CPU.
+//! Arithmetic on lists of tensors, in place and without a graph: one kernel for many tensors on a
+//! GPU, one pass over memory on the CPU.
 //!
-//! All lists of a call have one length and one device; tensors at one index have one shape. An empty list is no work.
+//! All lists of a call have one length and one device; tensors at one index have one shape. An
+//! empty list is no work.
 
 use std::ffi::c_char;
 
@@ -28,8 +29,9 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Adds 1 to each of `steps` (f32 scalars on the parameters' device), then p ← p(1 − γλ) and
-/// p ← p − γ/(1−β₁^t) · m/(√v/√(1−β₂^t) + ε) with the moments m (`means`) and v (`squares`) of each parameter.
+/// Adds 1 to each t of `steps` (f32 scalars on the parameters' device), moves the moments m
+/// (`means`) and v (`squares`), then p ← p(1 − γλ) and
+/// p ← p − γ/(1 − β₁^t) · m / (√v/√(1 − β₂^t) + ε).
 pub fn fused_adamw(
     params: &[Tensor],
     grads: &[Tensor],
@@ -64,7 +66,8 @@ pub fn fused_adamw(
     });
 }
 
-/// u = g + λp; b ← μb + u; p ← p − γb, or p − γ(u + μb) with Nesterov. The buffers b (`velocities`) start at zero.
+/// u = g + λp; b ← μb + u; p ← p − γb, or p − γ(u + μb) with Nesterov. The buffers b (`velocities`)
+/// start at zero.
 pub fn fused_sgd(params: &[Tensor], grads: &[Tensor], velocities: &[Tensor], with: Sgd) {
     let n = same_length(params, &[grads, velocities]);
     let (p, g, b) = (ffi::handles(params), ffi::handles(grads), ffi::handles(velocities));
@@ -87,10 +90,9 @@ pub fn fused_sgd(params: &[Tensor], grads: &[Tensor], velocities: &[Tensor], wit
 pub fn norms(tensors: &[Tensor]) -> Tensor {
     let list = ffi::handles(tensors);
     let mut out = Tensor::new();
-    // SAFETY: an array of handles to borrowed tensors, and `out`, a live tensor that the call replaces.
-    call(list.len(), || unsafe {
-        ffi::bridge_norms(list.as_ptr(), list.len(), out.as_mut_ptr())
-    });
+    // SAFETY: an array of handles to borrowed tensors, and `out`, a live tensor that the call
+    // replaces.
+    call(list.len(), || unsafe { ffi::bridge_norms(list.as_ptr(), list.len(), out.as_mut_ptr()) });
     out
 }
 
@@ -102,13 +104,12 @@ pub fn add_(tensors: &[Tensor], others: &[Tensor], alpha: f64) {
     call(n, || unsafe { ffi::bridge_add(list.as_ptr(), others.as_ptr(), n, alpha) });
 }
 
-/// t ← t · factor, with one factor for all (`factors`: a scalar) or one for each (`[n]`), kept on the device.
+/// t ← t · factor, with one factor for all (`factors`: a scalar) or one for each (`[n]`), kept on
+/// the device.
 pub fn scale_(tensors: &[Tensor], factors: &Tensor) {
     let list = ffi::handles(tensors);
     // SAFETY: an array of handles and one handle, to tensors borrowed for the call.
-    call(list.len(), || unsafe {
-        ffi::bridge_scale(list.as_ptr(), list.len(), factors.as_ptr())
-    });
+    call(list.len(), || unsafe { ffi::bridge_scale(list.as_ptr(), list.len(), factors.as_ptr()) });
 }
 
 /// t ← t + `weight` · (end − t).
@@ -119,8 +120,8 @@ pub fn lerp_(tensors: &[Tensor], ends: &[Tensor], weight: f64) {
     call(n, || unsafe { ffi::bridge_lerp(list.as_ptr(), ends.as_ptr(), n, weight) });
 }
 
-/// Drops the gradients: afterwards `grad()` is undefined, not zero, so that a parameter that gets none in the next backward pass can be
-/// told apart, and the pass need not add to zeros.
+/// Drops the gradients: afterwards `grad()` is undefined, not zero, so that a parameter that gets
+/// none in the next backward pass can be told apart, and the pass need not add to zeros.
 pub fn clear_grads(tensors: &[Tensor]) {
     let list = ffi::handles(tensors);
     // SAFETY: an array of handles to tensors borrowed for the call.

@@ -1,15 +1,17 @@
-//! Limits on gradients. Clip after averaging over ranks and before the step. Nothing waits for the device: norms stay tensors.
+//! Limits on gradients. Clip after averaging over ranks and before the step. Nothing waits for the
+//! device: norms stay tensors.
 
 use tch::{Device, Kind, Tensor};
 use torch_bridge::steps;
 
-/// The Euclidean norm over all gradients of `params`, a scalar on their device; 0 where there is no gradient.
+/// The Euclidean norm over all gradients of `params`, a scalar on their device; 0 where there is no
+/// gradient.
 pub fn global_norm(params: &[Tensor]) -> Tensor {
     total(&gradients(params))
 }
 
-/// Scales all gradients by min(1, `limit` / (‖g‖ + 1e-6)), with the norm over all of them together: PyTorch's
-/// `clip_grad_norm_`. Returns the norm before.
+/// Scales all gradients by min(1, `limit` / (‖g‖ + 1e-6)), with the norm over all of them together:
+/// PyTorch's `clip_grad_norm_`. Returns the norm before.
 pub fn clip_global(params: &[Tensor], limit: f64) -> Tensor {
     let grads = gradients(params);
     let norm = total(&grads);
@@ -17,7 +19,8 @@ pub fn clip_global(params: &[Tensor], limit: f64) -> Tensor {
     norm
 }
 
-/// The same formula for each gradient by itself, as DINO does with a limit of 3. Returns the norm over all before.
+/// The same formula for each gradient by itself, as DINO does with a limit of 3. Returns the norm
+/// over all before.
 pub fn clip_each(params: &[Tensor], limit: f64) -> Tensor {
     let grads = gradients(params);
     if grads.is_empty() {

@@ -9,11 +9,13 @@ use torch_bridge::steps;
 
 use crate::error::{Error, Result};
 
-/// θ' ← τθ' + (1 − τ)θ for each of the teacher's tensors, with `momentum` τ, after the optimizer's step.
+/// θ' ← τθ' + (1 − τ)θ for each of the teacher's tensors, with `momentum` τ, after the optimizer's
+/// step.
 ///
-/// Give it parameters only: a teacher's batch statistics come from its own passes. Both sides are f32, for at τ = 0.9995 the increment is
-/// below the resolution of bf16 and the teacher would stand still. The student may have more (a predictor); a tensor
-/// that it lacks or holds in another shape is an error.
+/// Give it parameters only: a teacher's batch statistics come from its own passes. Both sides are
+/// f32, for at τ = 0.9995 the increment is below the resolution of bf16 and the teacher would stand
+/// still. The student may have more (a predictor); a tensor that it lacks or holds in another shape
+/// is an error.
 pub fn follow(
     teacher: &BTreeMap<String, Tensor>,
     student: &BTreeMap<String, Tensor>,
@@ -24,8 +26,8 @@ pub fn follow(
     Ok(())
 }
 
-/// Makes each of the teacher's tensors equal to the student's: at the start, and for the buffers of a network with
-/// batch normalisation whose average is to be evaluated. Errors as in [`follow`].
+/// Makes each of the teacher's tensors equal to the student's: at the start, and for the buffers of
+/// a network with batch normalisation whose average is to be evaluated. Errors as in [`follow`].
 pub fn copy(teacher: &BTreeMap<String, Tensor>, student: &BTreeMap<String, Tensor>) -> Result<()> {
     let (slow, fast) = pairs(teacher, student)?;
     tch::no_grad(|| {

@@ -1,4 +1,5 @@
-//! Which parameters decay, adapt, and at which rate. Every parameter is claimed by exactly one group, or the run stops.
+//! Which parameters decay, adapt, and at which rate. Every parameter is claimed by exactly one
+//! group, or the run stops.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +45,9 @@ impl Rule {
     }
 }
 
-/// The usual rules: tensors of one dimension or none (biases, normalisation, a temperature) neither decay nor adapt, the rest
-/// does both. VICReg, Barlow Twins, MoCo-v3, DINO and I-JEPA go by the dimension alone.
+/// The usual rules: tensors of one dimension or none (biases, normalisation, a temperature) neither
+/// decay nor adapt, the rest does both. VICReg, Barlow Twins, MoCo-v3, DINO and I-JEPA go by the
+/// dimension alone.
 pub fn standard_rules() -> Vec<Rule> {
     vec![Rule { max_dims: Some(1), ..Rule::all().exempt() }, Rule::all()]
 }
@@ -65,10 +67,11 @@ pub struct Group {
     pub params: Vec<Tensor>,
 }
 
-/// Deals the trainable parameters out: the first rule that matches wins. A rule that claims nothing makes no group.
+/// Deals the trainable parameters out: the first rule that matches wins. A rule that claims nothing
+/// makes no group.
 ///
-/// Fails with [`Error::UnclaimedParameter`] where no rule matches. A frozen parameter is left out of `params`: a group
-/// with rate 0 would still move the optimizer's state.
+/// Fails with [`Error::UnclaimedParameter`] where no rule matches. A frozen parameter is left out
+/// of `params`: a group with rate 0 would still move the optimizer's state.
 pub fn assign(params: &BTreeMap<String, Tensor>, rules: &[Rule]) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = rules
         .iter()
@@ -92,8 +95,9 @@ pub fn assign(params: &BTreeMap<String, Tensor>, rules: &[Rule]) -> Result<Vec<G
     Ok(groups)
 }
 
-/// The rate's factor for layer `layer` of a transformer with `blocks` blocks under layer-wise decay: d^(L + 1 − layer). Layer 0 holds
-/// the embeddings, 1 to L the blocks, L + 1 the last norm and the head. Clark 2020; BEiT, MAE fine-tuning.
+/// The rate's factor for layer `layer` of a transformer with `blocks` blocks under layer-wise
+/// decay: d^(L + 1 − layer). Layer 0 holds the embeddings, 1 to L the blocks, L + 1 the last norm
+/// and the head. Clark 2020; BEiT, MAE fine-tuning.
 pub fn layer_scale(decay: f64, layer: usize, blocks: usize) -> f64 {
     decay.powi((blocks + 1) as i32 - layer as i32)
 }
@@ -182,8 +186,20 @@ mod tests {
     #[test]
     fn layer_scales_are_powers_down_to_the_embeddings() {
         let wanted = [
-            0.003_697_21, 0.005_688_01, 0.008_750_78, 0.013_462_74, 0.020_711_91, 0.031_864_48,
-            0.049_022_28, 0.075_418_89, 0.116_029_06, 0.178_506_25, 0.274_625, 0.4225, 0.65, 1.,
+            0.003_697_21,
+            0.005_688_01,
+            0.008_750_78,
+            0.013_462_74,
+            0.020_711_91,
+            0.031_864_48,
+            0.049_022_28,
+            0.075_418_89,
+            0.116_029_06,
+            0.178_506_25,
+            0.274_625,
+            0.4225,
+            0.65,
+            1.,
         ];
         for (layer, wanted) in wanted.into_iter().enumerate() {
             // The oracle has eight decimals.

@@ -1,7 +1,8 @@
 //! The optimizers: LARS, AdamW and SGD, with their state as named tensors.
 //!
-//! Two programs mean different arithmetic by one name, so each variant is spelt out: formulas stand beside the configs.
-//! g is a gradient, p a parameter, γ the rate of this step, λ the weight decay, μ the momentum, η the trust coefficient.
+//! Two programs mean different arithmetic by one name, so each variant is spelt out: formulas stand
+//! beside the configs. g is a gradient, p a parameter, γ the rate of this step, λ the weight decay,
+//! μ the momentum, η the trust coefficient.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ pub enum OptimizerConfig {
     Sgd(Sgd),
 }
 
-/// Layer-wise adaptive rates, You 2017: momentum on gradients scaled to the norm of their weights. Groups that do not adapt
-/// get plain momentum.
+/// Layer-wise adaptive rates, You 2017: momentum on gradients scaled to the norm of their weights.
+/// Groups that do not adapt get plain momentum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lars {
@@ -33,14 +34,15 @@ pub struct Lars {
     pub momentum: f64,
     /// λ, default 1e-6: VICReg, Barlow Twins, BYOL, MoCo-v3.
     pub weight_decay: f64,
-    /// η. Default by variant: 0.001 for the authors' (VICReg), 0.02 for Bolts' (solo-learn's recipes).
+    /// η. Default by variant: 0.001 for the authors' (VICReg), 0.02 for Bolts' (solo-learn's
+    /// recipes).
     pub trust: Option<f64>,
     /// Default `bolts_clipped`, which needs the least care with small batches.
     pub variant: LarsVariant,
 }
 
-/// The three in use. With one trust coefficient the first two differ in the fifth digit after three steps, the
-/// third in the third.
+/// The three in use. With one trust coefficient the first two differ in the fifth digit after three
+/// steps, the third in the third.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LarsVariant {
@@ -48,7 +50,8 @@ pub enum LarsVariant {
     Authors,
     /// Lightning Bolts, lightly: u = (g + λp) · η‖p‖/(‖g‖ + λ‖p‖ + 1e-8), or g where a norm is 0.
     Bolts,
-    /// solo-learn's `clip_lr`: the same with the factor over γ kept below 1, so that no rate exceeds γ.
+    /// solo-learn's `clip_lr`: the same with the factor over γ kept below 1, so that no rate
+    /// exceeds γ.
     BoltsClipped,
 }
 
@@ -100,8 +103,9 @@ impl Default for Sgd {
 }
 
 impl OptimizerConfig {
-    /// The rate at the peak of the schedule: base · batch / 256. `batch` counts images over all ranks and micro-batches. The
-    /// rule is the same for each optimizer; a recipe stated for another batch (DINOv2's, I-JEPA's) is converted to this one.
+    /// The rate at the peak of the schedule: base · batch / 256. `batch` counts images over all
+    /// ranks and micro-batches. The rule is the same for each optimizer; a recipe stated for
+    /// another batch (DINOv2's, I-JEPA's) is converted to this one.
     pub fn peak_lr(&self, batch: usize) -> f64 {
         self.lr() * batch as f64 / 256.
     }
@@ -165,7 +169,8 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// Starts with nothing remembered. State has the kind and the device of its parameter; keep both f32.
+    /// Starts with nothing remembered. State has the kind and the device of its parameter; keep
+    /// both f32.
     pub fn new(config: OptimizerConfig, groups: Vec<Group>) -> Self {
         let memory = groups
             .iter()
@@ -179,9 +184,10 @@ impl Optimizer {
 
     /// One step at the rate `lr`, from the gradients that the parameters hold.
     ///
-    /// A parameter whose gradient is undefined is left alone, its state too: a head that is frozen for an epoch. LARS uses the
-    /// gradients as its scratch paper, so they are spent afterwards. On one machine with one number of threads, equal
-    /// runs give equal bits on the CPU. The device is not waited for.
+    /// A parameter whose gradient is undefined is left alone, its state too: a head that is frozen
+    /// for an epoch. LARS uses the gradients as its scratch paper, so they are spent afterwards. On
+    /// one machine with one number of threads, equal runs give equal bits on the CPU. The device is
+    /// not waited for.
     pub fn step(&mut self, lr: f64) {
         for (group, memory) in self.groups.iter().zip(&self.memory) {
             let (live, grads): (Vec<usize>, Vec<Tensor>) = group
@@ -224,13 +230,14 @@ impl Optimizer {
         }
     }
 
-    /// The parameters, group by group: for [`clip`](super::clip) and for averaging gradients over ranks.
+    /// The parameters, group by group: for [`clip`](super::clip) and for averaging gradients over
+    /// ranks.
     pub fn params(&self) -> Vec<Tensor> {
         self.groups.iter().flat_map(|group| &group.params).map(Tensor::shallow_clone).collect()
     }
 
-    /// Everything remembered, by name: `velocity.NAME`, or `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME`. The
-    /// tensors share memory with the optimizer's own.
+    /// Everything remembered, by name: `velocity.NAME`, or `exp_avg.NAME`, `exp_avg_sq.NAME` and
+    /// `step.NAME`. The tensors share memory with the optimizer's own.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let slots = self.config.slots();
         let mut state = BTreeMap::new();
@@ -244,8 +251,8 @@ impl Optimizer {
         state
     }
 
-    /// Takes back what [`state`](Self::state) gave, from any device. Fails, and changes nothing, when a tensor is missing, is too many, or
-    /// has another shape.
+    /// Takes back what [`state`](Self::state) gave, from any device. Fails, and changes nothing,
+    /// when a tensor is missing, is too many, or has another shape.
     pub fn load(&mut self, saved: &BTreeMap<String, Tensor>) -> Result<()> {
         let path = || PathBuf::from("optimizer state");
         let own = self.state();
@@ -302,7 +309,8 @@ impl Lars {
             if self.variant == LarsVariant::BoltsClipped {
                 factors = (factors / lr).clamp_max(1.);
             }
-            // No decay where the gradient is 0 (u = 0 = g), no scaling where the weights are (u = g).
+            // No decay where the gradient is 0 (u = 0 = g), no scaling where the weights are (u =
+            // g).
             factors.where_self(&g.gt(0.), &p.zeros_like()).where_self(&p.gt(0.), &p.ones_like())
         };
         steps::scale_(grads, &factors);

@@ -1,12 +1,16 @@
-//! Schedules as functions of the fraction of the run that is done. There is no state to save: the step tells all.
+//! Schedules as functions of the fraction of the run that is done. There is no state to save: the
+//! step tells all.
 //!
-//! `done` is step / steps, counted before the step: 0 for the first, (S − 1)/S for the last. Values outside [0, 1] count as the nearer end.
+//! `done` is step / steps, counted before the step: 0 for the first, (S − 1)/S for the last. Values
+//! outside [0, 1] count as the nearer end.
 
 use std::f64::consts::PI;
 
-/// The factor on the peak learning rate: from 0 up to 1 in a straight line over the fraction `warmup`, then half a cosine down to `end`.
+/// The factor on the peak learning rate: from 0 up to 1 in a straight line over the fraction
+/// `warmup`, then half a cosine down to `end`.
 ///
-/// VICReg and Barlow Twins end at 0.001, MAE and BYOL at 0. DINO's table reaches its peak one step earlier than this.
+/// VICReg and Barlow Twins end at 0.001, MAE and BYOL at 0. DINO's table reaches its peak one step
+/// earlier than this.
 pub fn warmup_cosine(done: f64, warmup: f64, end: f64) -> f64 {
     warmup_cosine_from(0., done, warmup, end)
 }
@@ -22,13 +26,14 @@ pub fn warmup_cosine_from(start: f64, done: f64, warmup: f64, end: f64) -> f64 {
 
 /// Half a cosine from `start` to `end`.
 ///
-/// With `end` = 1 it is the EMA momentum of BYOL, MoCo-v3 and DINO, 1 − (1 − τ₀)(cos(πs/S) + 1)/2; from 0.04 to 0.4 DINO's weight decay.
+/// With `end` = 1 it is the EMA momentum of BYOL, MoCo-v3 and DINO, 1 − (1 − τ₀)(cos(πs/S) + 1)/2;
+/// from 0.04 to 0.4 DINO's weight decay.
 pub fn cosine(start: f64, end: f64, done: f64) -> f64 {
     end + (start - end) * 0.5 * (1. + (PI * done.clamp(0., 1.)).cos())
 }
 
-/// A straight line from `start` to `end`: I-JEPA's EMA momentum (with `done` = s / 1.25 S, for its schedules are
-/// longer than its run), the warm-up of a teacher's temperature.
+/// A straight line from `start` to `end`: I-JEPA's EMA momentum (with `done` = s / 1.25 S, for its
+/// schedules are longer than its run), the warm-up of a teacher's temperature.
 pub fn linear(start: f64, end: f64, done: f64) -> f64 {
     start + (end - start) * done.clamp(0., 1.)
 }
@@ -44,8 +49,7 @@ mod tests {
 
     #[test]
     fn vicreg_warms_up_ten_steps_and_ends_just_above_a_thousandth() {
-        let wanted =
-            [(0, 0.), (1, 0.1), (9, 0.9), (10, 1.), (55, 0.5005), (99, 0.001_304_282)];
+        let wanted = [(0, 0.), (1, 0.1), (9, 0.9), (10, 1.), (55, 0.5005), (99, 0.001_304_282)];
         for (step, value) in wanted {
             assert_close(warmup_cosine(f64::from(step) / 100., 0.1, 0.001), value);
         }
@@ -70,8 +74,7 @@ mod tests {
 
     #[test]
     fn byol_momentum_reaches_one_at_the_end() {
-        let wanted =
-            [(0, 0.99), (25, 0.991_464_466), (50, 0.995), (99, 0.999_997_533), (100, 1.)];
+        let wanted = [(0, 0.99), (25, 0.991_464_466), (50, 0.995), (99, 0.999_997_533), (100, 1.)];
         for (step, value) in wanted {
             assert_close(cosine(0.99, 1., f64::from(step) / 100.), value);
         }
