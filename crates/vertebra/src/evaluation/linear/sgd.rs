@@ -13,8 +13,9 @@ const MOMENTUM: f64 = 0.9;
 /// Standard deviation of the initial weights (DINO, DINOv2); biases start at 0.
 const INITIAL_STD: f64 = 0.01;
 
-/// Added to a dimension's variance, as a share of the mean variance: MAE's 1e-6 for features of any scale.
-const VARIANCE_SHARE: f64 = 1e-6;
+/// Added to a dimension's variance, as a share of its squared mean: what varies by less than 1e-5 of itself is
+/// rounding. (MAE adds 1e-6 to all, which would drown dimensions of small scale.)
+const VARIANCE_SHARE: f64 = 1e-10;
 
 /// The most logits that are held at once when a table is judged: 16 MiB.
 const LOGITS: usize = 1 << 22;
@@ -126,7 +127,7 @@ impl Head {
         let error = error.view([n, -1]);
         Self {
             weights: x.tr().matmul(&error),
-            bias: error.sum_dim_intlist([0i64].as_slice(), false, Kind::Float),
+            bias: error.sum_dim_intlist([0i64].as_slice(), false, None),
         }
     }
 }
@@ -153,7 +154,7 @@ impl Fitted {
 fn moments(x: &Tensor) -> (Tensor, Tensor) {
     let mean = x.mean_dim([0i64].as_slice(), false, Kind::Float);
     let variance = x.var_dim([0i64].as_slice(), false, false);
-    let floor = variance.mean(Kind::Float) * VARIANCE_SHARE;
+    let floor = mean.square() * VARIANCE_SHARE;
     // Features that never change at all have no deviation: they stay 0.
     let scale = (variance + floor).clamp_min(1e-30).rsqrt();
     (mean, scale)
