@@ -77,7 +77,7 @@ fn picture(picture: &Picture, kind: &str, class: &str, caption: &Markup) -> Mark
     html! {
         figure.picture.(class) {
             img.pixels[width(&picture.png).is_some_and(|width| width <= SMALL)] src={ "data:image/png;base64," (picture.png) } alt={ (kind) ": " (picture.caption) (label) }
-                title=(picture.caption) loading="lazy";
+                title=(picture.caption);
             figcaption { (caption) }
         }
     }
