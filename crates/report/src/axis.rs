@@ -16,7 +16,7 @@ impl Axis {
     /// From the least to the greatest value.
     pub(crate) fn tight(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = range(values);
-        Self { low, high, ticks: ticks(low, high, 5) }
+        Self { low, high, ticks: ticks(low, high, step(low, high, 5)) }
     }
 
     /// Widened to the ticks around the values.
@@ -24,7 +24,7 @@ impl Axis {
         let (low, high) = range(values);
         let step = step(low, high, 4);
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
-        Self { low, high, ticks: ticks(low, high, 4) }
+        Self { low, high, ticks: ticks(low, high, step) }
     }
 
     /// 0 at `low`, 1 at `high`.
@@ -57,9 +57,8 @@ fn step(low: f64, high: f64, wanted: usize) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// Multiples of a 1-2-5 step within the range, labelled alike: one suffix, as many decimals as tell them apart.
-fn ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
-    let step = step(low, high, wanted);
+/// The multiples of `step` within the range, labelled alike: one suffix, as many decimals as tell them apart.
+fn ticks(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
     let size = low.abs().max(high.abs());
     let (scale, suffix) = match size {
         _ if !(5e-3..1e12).contains(&size) => {
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     fn labels(low: f64, high: f64) -> Vec<String> {
-        ticks(low, high, 5).into_iter().map(|(_, label)| label).collect()
+        Axis::tight([low, high].into_iter()).ticks.into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
@@ -103,11 +102,23 @@ mod tests {
     }
 
     #[test]
+    fn a_nice_axis_has_a_tick_at_either_end() {
+        for (low, high) in [(2.3, 11.9), (0.0, 1e-7), (-17.0, 23.0), (999.0, 1001.0), (4.0, 4.0)] {
+            let axis = Axis::nice([low, high].into_iter());
+            let ends = [axis.ticks.first(), axis.ticks.last()].map(|tick| tick.map(|(at, _)| *at));
+            for (end, tick) in [axis.low, axis.high].into_iter().zip(ends) {
+                // Both are one multiple of the step, each rounded once.
+                assert!(tick.is_some_and(|at| (at - end).abs() <= 1e-9 * end.abs()), "{axis:?}");
+            }
+        }
+    }
+
+    #[test]
     fn ticks_stay_few_and_within_any_range() {
         for (low, high) in
             [(0.0, 1e-29), (-1e29, 1e29), (0.999_999, 1.0), (3.0, 3.7), (1e6, 1e6 + 7.0)]
         {
-            let ticks = ticks(low, high, 5);
+            let ticks = Axis::tight([low, high].into_iter()).ticks;
             assert!((2..=11).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
             let slack = (high - low) * 1e-5;
             assert!(ticks.iter().all(|(at, _)| (low - slack..=high + slack).contains(at)));

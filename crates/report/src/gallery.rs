@@ -6,7 +6,7 @@ use crate::plot;
 use crate::record::{EmbeddingMap, NeighbourRow, Picture, ViewRow};
 use crate::words::count;
 
-/// Colours of the palette, each as a disc and as a square.
+/// Colours of the palette. As discs and as squares they tell twenty classes apart; nobody tells more.
 const COLOURS: usize = 10;
 /// Up to this width in pixels a picture is enlarged as sharp squares, for smoothing would hide what the network sees.
 const SMALL: u64 = 64;
@@ -77,7 +77,7 @@ fn picture(picture: &Picture, kind: &str, class: &str, caption: &Markup) -> Mark
     html! {
         figure.picture.(class) {
             img.pixels[width(&picture.png).is_some_and(|width| width <= SMALL)] src={ "data:image/png;base64," (picture.png) } alt={ (kind) ": " (picture.caption) (label) }
-                title=(picture.caption) loading="lazy";
+                title=(picture.caption);
             figcaption { (caption) }
         }
     }
@@ -104,12 +104,13 @@ fn width(png: &str) -> Option<u64> {
 /// The scatter plot and its legend.
 pub(crate) fn map(map: &EmbeddingMap) -> Markup {
     let stride = map.points.len().div_ceil(MOST_POINTS).max(1);
-    let mut groups: Vec<(String, Vec<[f64; 2]>)> =
-        (0..map.classes.len()).map(|i| (mark(i), Vec::new())).collect();
-    groups.push(("grey".into(), Vec::new()));
+    let marked = map.classes.len().min(2 * COLOURS);
+    // What has no mark of its own is drawn first, beneath the others.
+    let mut groups = vec![("grey".to_owned(), Vec::new())];
+    groups.extend((0..marked).map(|class| (mark(class), Vec::new())));
     for (i, point) in map.points.iter().enumerate().step_by(stride) {
-        let label = map.labels.get(i).map_or(usize::MAX, |&label| label as usize);
-        groups[label.min(map.classes.len())].1.push(point.map(f64::from));
+        let class = map.labels.get(i).map(|&label| label as usize).filter(|&class| class < marked);
+        groups[class.map_or(0, |class| class + 1)].1.push(point.map(f64::from));
     }
     let shown: usize = groups.iter().map(|(_, points)| points.len()).sum();
     let words =
@@ -121,13 +122,11 @@ pub(crate) fn map(map: &EmbeddingMap) -> Markup {
             (plot::scatter(&groups, &words))
             @if !map.labels.is_empty() {
                 ul.legend {
-                    @for (name, (mark, points)) in map.classes.iter().zip(&groups) {
-                        @if !points.is_empty() {
-                            li {
-                                svg viewBox="0 0 10 10" aria-hidden="true" { path.point.(mark) d="M5 5h0" {} }
-                                (name)
-                            }
-                        }
+                    @for (name, (mark, points)) in map.classes.iter().zip(&groups[1..]) {
+                        @if !points.is_empty() { (entry(mark, name)) }
+                    }
+                    @if !groups[0].1.is_empty() {
+                        (entry("grey", &format!("{} others", map.classes.len() - marked)))
                     }
                 }
             }
@@ -135,14 +134,19 @@ pub(crate) fn map(map: &EmbeddingMap) -> Markup {
     }
 }
 
-/// The CSS classes of a class of images: a colour, and a square after the first ten. Beyond twenty all are grey,
-/// for nobody tells more marks apart.
-fn mark(class: usize) -> String {
-    match class / COLOURS {
-        0 => format!("p{class}"),
-        1 => format!("p{} square", class - COLOURS),
-        _ => "grey".into(),
+fn entry(mark: &str, name: &str) -> Markup {
+    html! {
+        li {
+            svg viewBox="0 0 10 10" aria-hidden="true" { path.point.(mark) d="M5 5h0" {} }
+            (name)
+        }
     }
+}
+
+/// The CSS classes of a class of images: a colour, as a disc for the first ten and as a square for the next.
+fn mark(class: usize) -> String {
+    let shape = if class < COLOURS { "" } else { " square" };
+    format!("p{}{shape}", class % COLOURS)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ for (const plot of document.querySelectorAll(".plot")) {
   const lines = [...svg.querySelectorAll(".main")].map((path) =>
     [...path.getAttribute("d").matchAll(/[ML]([^ ]+) ([^ML]+)/g)].map((m) => [+m[1], +m[2]]));
   const tip = plot.appendChild(Object.assign(document.createElement("div"), { className: "tip", hidden: true }));
-  const say = (v) => Number(v.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
+  const say = (v) => (v && Math.abs(v) < 1e-3 ? v.toExponential(2) : v.toLocaleString("en", { maximumSignificantDigits: 4 }));
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * 1000;

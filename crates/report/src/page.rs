@@ -115,16 +115,16 @@ fn sections(run: &Run) -> Markup {
     html! {
         (section("scores", "Scores", "How much a frozen encoder knows, beside the same network untrained.",
             (!run.scores.is_empty()).then(|| scores::render(&run.scores)),
-            "No scores yet: scores.jsonl is missing or empty. `vertebra probe` writes it."))
+            "No scores yet: scores.jsonl is missing or empty; vertebra probe writes it."))
         (section("training", "Training", "Over optimizer steps. Noisy values are faint under their moving mean; the number beside a title is where the line ends.",
             (!run.journal.is_empty()).then(|| curves::render(&run.journal)),
             "No curves: journal.jsonl is missing or empty."))
         (section("views", "Views", "What the network is shown: source images, and random views of each.",
-            views.map(|rows| gallery::views(rows)), "No views: gallery.json has none."))
+            views.map(|rows| gallery::views(rows)), "No views: gallery.json is missing or has none."))
         (section("neighbours", "Nearest neighbours", "Which images the encoder finds most alike, nearest first.",
-            rows.map(|rows| gallery::neighbours(rows)), "No neighbours: gallery.json has none."))
+            rows.map(|rows| gallery::neighbours(rows)), "No neighbours: gallery.json is missing or has none."))
         (section("map", "Map of the representations", "Each mark is an image; near marks are alike to the encoder.",
-            map.map(gallery::map), "No map: gallery.json has none."))
+            map.map(gallery::map), "No map: gallery.json is missing or has none."))
         (section("recipe", "Recipe", "",
             run.recipe.as_ref().map(|text| html! {
                 details { summary { "The resolved recipe" } pre.scroll tabindex="0" { code { (text) } } }
@@ -152,7 +152,11 @@ fn skipped(run: &Run) -> Markup {
     let (all, shown) = (run.skipped.len(), run.skipped.len().min(MOST_SKIPPED));
     html! {
         @if all == 0 {
-            p.muted { "No file was skipped." }
+            @match run.info.as_ref().map(|info| info.skipped) {
+                Some(0) => { p.muted { "No file was skipped." } }
+                Some(n) => { p.missing { (count(n)) " skipped: skipped.jsonl, which would name them, is missing." } }
+                None => {}
+            }
         } @else {
             details {
                 summary { (count(all as u64)) @if all == 1 { " file was skipped" } @else { " files were skipped" } }

@@ -3,6 +3,8 @@
 //! Curves are drawn in a stretched box of 1000 × 1000 units with strokes that do not stretch, and the labels are
 //! HTML beside it: so text keeps its size on every screen.
 
+use std::ops::RangeInclusive;
+
 use maud::{Markup, html};
 
 use crate::axis::{Axis, LARGEST, range};
@@ -45,7 +47,10 @@ impl Chart {
         let zero = self.from_zero.then_some(0.0);
         let reference = self.reference.as_ref().map(|(y, _)| *y).filter(|y| y.abs() < LARGEST);
         let x = Axis::tight(drawable().map(|p| p[0]).chain(Some(0.0)));
-        let y = Axis::nice(drawable().map(|p| p[1]).chain(reference).chain(zero));
+        let usual = usual(drawable().map(|p| p[1]));
+        let outside = drawable().filter(|p| !usual.contains(&p[1])).count();
+        let ys = drawable().map(|p| p[1]).filter(|y| usual.contains(y));
+        let y = Axis::nice(ys.chain(reference).chain(zero));
         let curves: Vec<Curve> =
             self.series.iter().map(|series| Curve::of(&series.points)).collect();
         html! {
@@ -83,6 +88,7 @@ impl Chart {
                     p.small { span.dash {} (name) " = " (figure(*y)) }
                 }
                 @if !self.note.is_empty() { p.small { (self.note) } }
+                @if outside > 0 { p.small { "Far outside, drawn on the edge: " (outside) " of the values." } }
                 @for series in &self.series {
                     @let lost = series.points.iter().filter(|p| !fits(p)).count();
                     @if lost > 0 {
@@ -154,6 +160,16 @@ impl Curve {
     }
 }
 
+/// The values among which a line can be seen. A few far beyond the rest, such as the first steps of a run or a
+/// spike, would press all others flat: the bounds are the middle 98 %, widened by their own width on each side.
+fn usual(ys: impl Iterator<Item = f64>) -> RangeInclusive<f64> {
+    let mut ys: Vec<f64> = ys.collect();
+    ys.sort_by(f64::total_cmp);
+    let last = ys.len() - 1;
+    let (low, high) = (ys[last / 100], ys[last - last / 100]);
+    if low < high { low - (high - low)..=high + (high - low) } else { ys[0]..=ys[last] }
+}
+
 /// Whether a line jumps about more than it goes somewhere.
 fn noisy(points: &[[f64; 2]]) -> bool {
     let ys: Vec<f64> = points.iter().filter(|p| fits(p)).map(|p| p[1]).collect();
@@ -162,12 +178,13 @@ fn noisy(points: &[[f64; 2]]) -> bool {
     ys.len() >= 30 && way > 3.0 * (high - low)
 }
 
-/// The mean over a window that is centred on each point, and narrower towards the ends.
+/// The mean over a window around each point: a twentieth of the line, and less at the beginning, where a run
+/// changes fastest.
 fn smooth(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let finite: Vec<[f64; 2]> = points.iter().copied().filter(fits).collect();
-    let half = (finite.len() / 40).max(2);
     (0..finite.len())
         .map(|i| {
+            let half = (finite.len() / 40).min(i / 5).max(2);
             let window = &finite[i.saturating_sub(half)..(i + half + 1).min(finite.len())];
             [finite[i][0], window.iter().map(|p| p[1]).sum::<f64>() / window.len() as f64]
         })
@@ -212,9 +229,9 @@ fn path(points: &[[f64; 2]], x: &Axis, y: &Axis) -> String {
     moves.concat()
 }
 
-/// SVG counts downwards.
+/// SVG counts downwards. What lies outside is drawn on the edge.
 fn place(axis: &Axis, value: f64) -> f64 {
-    round((1.0 - axis.share(value)) * SIDE)
+    round((1.0 - axis.share(value)).clamp(0.0, 1.0) * SIDE)
 }
 
 /// A tenth of a unit is finer than a pixel. Adding zero turns -0 into 0.
@@ -287,6 +304,16 @@ mod tests {
         assert!(thin.len() <= MOST_POINTS);
         assert!(thin.contains(&[77_777.0, 9.0]));
         assert!(thin.is_sorted_by(|a, b| a[0] <= b[0]));
+    }
+
+    #[test]
+    fn a_spike_does_not_press_the_line_flat() {
+        let ys = (0..1000).map(|i| if i == 0 { 300.0 } else { 2.0 + f64::from(i) / 1000.0 });
+        let points = ys.enumerate().map(|(x, y)| [x as f64, y]).collect();
+        let series = vec![Series { name: "loss".into(), points }];
+        let svg = Chart { series, ..Chart::default() }.render().into_string();
+        assert!(svg.contains(r#"data-y="2 3""#), "{svg}");
+        assert!(svg.contains("on the edge: 1 of"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct JournalLine {
     pub data_wait: f64,
     /// The loss's parts under their own names (`invariance`, `variance`...), the norm of the gradient
     /// (`grad_norm`), and the health keys: `representation_std`, `representation_rank`, `embedding_std`,
-    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1).
+    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding).
     #[serde(flatten, deserialize_with = "numbers_only")]
     pub values: BTreeMap<String, f64>,
 }

@@ -8,6 +8,8 @@ use crate::record::Score;
 use crate::words::{count, duration, percent};
 
 const BASELINE: &str = "random";
+const TRAINED: &str = "trained";
+const MINUS: &str = "−";
 
 /// The encoder of this run (or a named one) and the baseline, on one metric of one protocol.
 struct Comparison<'a> {
@@ -16,12 +18,17 @@ struct Comparison<'a> {
 }
 
 /// `k-NN 61.3 % [58.0, 64.6], +24.1 points over random initialisation`, for each protocol and encoder. Where there
-/// are top-1 scores, other metrics are left to the table.
+/// are top-1 scores, or scores of this run's encoder, the others are left to the table.
 pub(crate) fn verdict(scores: &[Score]) -> Vec<String> {
-    let rows = compare(scores);
-    let top1 = |row: &Comparison| row.score.metric == "top1";
-    let any = rows.iter().any(top1);
-    rows.iter().filter(|row| !any || top1(row)).map(Comparison::sentence).collect()
+    let mut rows = compare(scores);
+    let tests: [fn(&Comparison) -> bool; 2] =
+        [|row| row.score.encoder == TRAINED, |row| row.score.metric == "top1"];
+    for test in tests {
+        if rows.iter().any(test) {
+            rows.retain(test);
+        }
+    }
+    rows.iter().map(Comparison::sentence).collect()
 }
 
 /// Bars with whiskers, then the numbers.
@@ -46,14 +53,14 @@ pub(crate) fn render(scores: &[Score]) -> Markup {
 }
 
 /// One row for each protocol, version, metric and encoder; the latest of equal ones stands. The baseline has a row
-/// of its own only where nothing stands beside it.
+/// of its own only where nothing stands beside it. This run's encoder comes first.
 fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
     let mut latest: BTreeMap<_, BTreeMap<&str, &Score>> = BTreeMap::new();
     for score in scores {
         let key = (&score.protocol, score.version, &score.metric);
         latest.entry(key).or_default().insert(&score.encoder, score);
     }
-    latest
+    let mut rows: Vec<Comparison> = latest
         .values()
         .flat_map(|encoders| {
             let random = encoders.get(BASELINE).copied();
@@ -63,14 +70,16 @@ fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
                 .filter(move |score| alone || score.encoder != BASELINE)
                 .map(move |&score| Comparison { score, random: random.filter(|_| !alone) })
         })
-        .collect()
+        .collect();
+    rows.sort_by_key(|row| row.score.encoder != TRAINED);
+    rows
 }
 
 impl Comparison<'_> {
     fn sentence(&self) -> String {
         let score = self.score;
         let encoder = match score.encoder.as_str() {
-            "trained" => String::new(),
+            TRAINED => String::new(),
             BASELINE => "Random initialisation: ".into(),
             name => format!("{name}: "),
         };
@@ -94,7 +103,7 @@ impl Comparison<'_> {
                 figcaption { b { (protocol(score)) } " " span.muted { (metric(score)) } }
                 p.big {
                     (percent(score.value)) span.unit { " %" }
-                    @if let Some(gain) = self.gain() { span.gain { (gain) " points" } }
+                    @if let Some(gain) = self.gain() { span.gain.bad[gain.starts_with(MINUS)] { (gain) " points" } }
                 }
                 (bar(name, score, "main"))
                 @if let Some(random) = self.random { (bar("random init.", random, "base")) }
@@ -130,7 +139,7 @@ impl Comparison<'_> {
 
     fn gain(&self) -> Option<String> {
         let random = self.random?;
-        Some(format!("{:+.1}", (self.score.value - random.value) * 100.0).replace('-', "−"))
+        Some(format!("{:+.1}", (self.score.value - random.value) * 100.0).replace('-', MINUS))
     }
 }
 
@@ -142,7 +151,7 @@ fn bar(name: &str, score: &Score, class: &str) -> Markup {
     let words = format!("{name}: {} %, 95 % interval {}", percent(score.value), interval(score));
     html! {
         div.bar {
-            span { (name) }
+            span title=(name) { (name) }
             svg.(class) viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label=(words) {
                 rect.track x="0" y="20" width="1000" height="60" {}
                 rect.fill x="0" y="20" width=(place(score.value)) height="60" {}

@@ -208,6 +208,18 @@ fn a_neighbour_is_judged_only_where_both_have_labels() {
 }
 
 #[test]
+fn classes_beyond_twenty_share_one_mark() {
+    let mut run = synthetic_run();
+    let map = run.gallery.as_mut().unwrap().map.as_mut().unwrap();
+    map.classes = (0..101).map(|i| format!("class {i}")).collect();
+    map.labels = (0..1200).map(|i| i % 101).collect();
+    let page = render(&run);
+    assert!(
+        page.contains("81 others") && page.contains("class 19<") && !page.contains("class 20<")
+    );
+}
+
+#[test]
 fn a_map_without_labels_or_with_wrong_ones_is_grey() {
     let points = vec![[0.0, 0.0], [1.0, f32::NAN], [1.0, 1.0]];
     for labels in [vec![], vec![7, 7, 7]] {
