@@ -1,0 +1,149 @@
+//! What a person sees of a run: a progress bar on a terminal, plain lines elsewhere, JSON lines for machines.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use report::record::{JournalLine, Score};
+use serde_json::json;
+use vertebra::pretrain::Event;
+
+/// Where a command's words go.
+pub struct Screen {
+    json: bool,
+    bar: Option<ProgressBar>,
+    /// The newest figures, shown at the end of the bar.
+    figures: String,
+}
+
+impl Screen {
+    /// For training: with a bar where standard error is a terminal.
+    pub fn new(json: bool) -> Self {
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new(0);
+            let style = "{bar:30} {pos}/{len}  {prefix}  {msg}";
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { json, bar, figures: String::new() }
+    }
+
+    /// For commands without steps.
+    pub fn quiet(json: bool) -> Self {
+        Self { json, bar: None, figures: String::new() }
+    }
+
+    /// A sentence for people, on standard error.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) if !bar.is_finished() => bar.println(text),
+            _ if self.json => eprintln!("{}", json!({ "note": text })),
+            _ => eprintln!("{text}"),
+        }
+    }
+
+    pub fn event(&mut self, event: &Event) {
+        if self.json {
+            if let Some(line) = as_json(event) {
+                println!("{line}");
+            }
+            return;
+        }
+        match event {
+            Event::Begin { step, steps, info } => {
+                let from = if *step > 0 { format!(", from step {step}") } else { String::new() };
+                self.say(&format!("{}: {} images, {steps} steps{from}", info.title, info.images));
+                self.say(&format!("{} in {} on {}", info.machine, info.precision, info.device));
+                if let Some(bar) = &self.bar {
+                    bar.set_length(*steps);
+                    bar.set_position(*step);
+                }
+            }
+            Event::Step { step, seconds_left, .. } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_position(*step);
+                    bar.set_prefix(format!("{} left", clock(*seconds_left)));
+                }
+            }
+            Event::Line(line) => {
+                self.figures = figures(line);
+                match &self.bar {
+                    Some(bar) => bar.set_message(self.figures.clone()),
+                    None => eprintln!("step {:>6}  {}", line.step, self.figures),
+                }
+            }
+            Event::Skipped { name, problem } => self.say(&format!("skipped {name}: {problem}")),
+            Event::Note(text) => self.say(&format!("note: {text}")),
+            Event::Saved(_) => {}
+        }
+    }
+
+    /// Takes the bar away and leaves its last figures.
+    pub fn end_training(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+            eprintln!("{}", self.figures);
+        }
+    }
+
+    /// A table of scores on standard output, or one JSON line each.
+    pub fn scores(&self, scores: &[Score]) {
+        for score in scores {
+            if self.json {
+                println!("{}", json!({ "score": score }));
+                continue;
+            }
+            let [low, high] = score.interval.map(|bound| 100.0 * bound);
+            println!(
+                "{:<8} {:<6} {:<10} {:5.1} %  [{low:.1}, {high:.1}]  {} images  {}",
+                score.protocol,
+                score.metric,
+                score.encoder,
+                100.0 * score.value,
+                score.samples,
+                score.setting
+            );
+        }
+    }
+}
+
+/// One line of the journal in words: loss and parts, health, speed.
+fn figures(line: &JournalLine) -> String {
+    let mut text = format!("loss {:.3}", line.loss);
+    for (name, value) in &line.values {
+        let short = match name.as_str() {
+            "representation_std" | "embedding_std" | "grad_norm" => continue,
+            "representation_rank" => "rank y",
+            "embedding_rank" => "rank z",
+            "knn" => "k-NN",
+            other => other,
+        };
+        text += &format!("  {short} {value:.3}");
+    }
+    text + &format!("  {:.0} images/s, {:.0} % waiting", line.images_per_s, 100.0 * line.data_wait)
+}
+
+fn as_json(event: &Event) -> Option<serde_json::Value> {
+    Some(match event {
+        Event::Begin { step, steps, info } => {
+            json!({ "begin": { "step": step, "steps": steps, "run": info } })
+        }
+        Event::Line(line) => json!({ "line": line }),
+        Event::Skipped { name, problem } => {
+            json!({ "skipped": { "name": name, "problem": problem } })
+        }
+        Event::Saved(path) => json!({ "saved": path }),
+        Event::Note(text) => json!({ "note": text }),
+        Event::Step { .. } => return None,
+    })
+}
+
+fn clock(seconds: f64) -> String {
+    let duration = Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
+    let (hours, rest) = (duration.as_secs() / 3600, duration.as_secs() % 3600);
+    if hours > 0 {
+        format!("{hours} h {:02} min", rest / 60)
+    } else {
+        format!("{}:{:02}", rest / 60, rest % 60)
+    }
+}

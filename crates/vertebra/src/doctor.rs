@@ -1,0 +1,94 @@
+//! What this machine has, and a short measurement of what bounds training on it.
+
+use std::ffi::CString;
+
+use tch::{Cuda, Device};
+
+use crate::bench;
+use crate::error::Result;
+use crate::hardware;
+use crate::recipe::{Precision, RawRecipe};
+
+/// A small run like many first runs: ResNet-18 at 32 pixels, VICReg.
+const RECIPE: &str = r#"
+epochs = 1
+batch = 64
+data.train = "world:?size=32&count=2048"
+views = [{ count = 2, size = 32 }]
+backbone = { name = "resnet18", stem = "small" }
+method = { name = "vicreg" }
+optimizer = { name = "lars" }
+"#;
+
+/// One line of the examination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    pub name: &'static str,
+    pub value: String,
+}
+
+/// What can be known without measuring.
+pub fn facts() -> Vec<Fact> {
+    let device = Device::cuda_if_available();
+    let precision = hardware::precision_name(hardware::autocast(Precision::Auto, device));
+    let gpus = match Cuda::device_count() {
+        0 => "none that libtorch can use".to_string(),
+        count => format!("{count}"),
+    };
+    let fact = |name, value: String| Fact { name, value };
+    vec![
+        fact("processor", hardware::processor()),
+        fact("cores", hardware::cores().to_string()),
+        fact("instructions", instruction_sets().join(" ")),
+        fact("memory", format!("{:.1} GiB", hardware::memory_gib())),
+        fact("GPUs", gpus),
+        fact("device", hardware::device_name(device)),
+        fact("precision", format!("{precision} (precision = \"auto\")")),
+        fact("libtorch", torch_bridge::library_path().unwrap_or_else(|| "linked".into())),
+        fact("JPEG decoder", pixels::decode::JPEG_DECODER.into()),
+        fact("free disk", free_disk().map_or("unknown".into(), |gib| format!("{gib:.0} GiB here"))),
+    ]
+}
+
+/// Views per second and the time of a step of a small recipe, and which of the two bounds training.
+pub fn measure() -> Result<Vec<Fact>> {
+    let recipe = RawRecipe::parse(RECIPE, &[])?.check()?;
+    let views = bench::views(&recipe, 4.0)?;
+    let step = bench::step(&recipe, 1, 4)?;
+    let share = step.images_per_s / views.images_per_s;
+    let verdict = if share > 1.0 {
+        format!("the making of views: the step could take {share:.1} times as many")
+    } else {
+        format!("the network: views could be made {:.1} times as fast as it takes them", 1.0 / share)
+    };
+    let fact = |name, value: String| Fact { name, value };
+    Ok(vec![
+        fact("views", format!("{:.0} images/s, two views of 32 px each", views.images_per_s)),
+        fact(
+            "step",
+            format!(
+                "{:.0} images/s, {:.0} ms (VICReg, ResNet-18, 32 px, batch 64, {})",
+                step.images_per_s, step.ms_per_step, step.precision
+            ),
+        ),
+        fact("bound by", verdict),
+    ])
+}
+
+/// The vector instructions that matter here, as this processor has them.
+fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ];
+        known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        vec![std::env::consts::ARCH]
+    }
+}
