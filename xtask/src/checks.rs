@@ -22,7 +22,7 @@ pub fn check(root: &Path) -> Result<(), Failure> {
     step(
         "lints",
         &mut command(root, "cargo clippy --workspace --all-targets -- -D warnings"),
-        "each warning above says what to do (missing? rustup component add clippy)",
+        "each message above says what to do (missing? rustup component add clippy)",
     )
 }
 
@@ -32,7 +32,7 @@ pub fn test(root: &Path) -> Result<(), Failure> {
     step(
         "documentation",
         command(root, "cargo doc --no-deps --workspace").env("RUSTDOCFLAGS", "-D warnings"),
-        "each warning above says what to do",
+        "each message above says what to do",
     )?;
     count_packages(root)?;
     if succeeds(root, "cargo deny --version") {

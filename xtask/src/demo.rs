@@ -63,7 +63,8 @@ fn show(run: &Path) {
     for line in scores.lines() {
         println!("{}", row(line).unwrap_or_else(|| line.to_string()));
     }
-    println!("\nreport: file://{}", run.join("report.html").display());
+    let report = run.join("report.html").display().to_string();
+    println!("\nreport: file://{}", report.replace(' ', "%20"));
 }
 
 /// One line of `scores.jsonl` as a row of a table.
