@@ -1,7 +1,5 @@
 //! What this machine has, and a short measurement of what bounds training on it.
 
-use std::ffi::CString;
-
 use tch::{Cuda, Device};
 
 use crate::bench;
@@ -44,7 +42,7 @@ pub fn facts() -> Vec<Fact> {
         fact("GPUs", gpus),
         fact("device", hardware::device_name(device)),
         fact("precision", format!("{precision} (precision = \"auto\")")),
-        fact("libtorch", torch_bridge::library_path().unwrap_or_else(|| "linked".into())),
+        fact("libtorch", libtorch().unwrap_or_else(|| "linked".into())),
         fact("JPEG decoder", pixels::decode::JPEG_DECODER.into()),
         fact("free disk", free_disk().map_or("unknown".into(), |gib| format!("{gib:.0} GiB here"))),
     ]
@@ -91,4 +89,18 @@ fn instruction_sets() -> Vec<&'static str> {
     {
         vec![std::env::consts::ARCH]
     }
+}
+
+/// The folder that libtorch was loaded from.
+fn libtorch() -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.contains("libtorch_cpu.so"))?;
+    let path = std::path::Path::new(line.split_whitespace().last()?);
+    Some(path.parent()?.display().to_string())
+}
+
+/// GiB that the present folder's disk has left.
+fn free_disk() -> Option<f64> {
+    let disk = rustix::fs::statvfs(".").ok()?;
+    Some((disk.f_bavail * disk.f_frsize) as f64 / f64::from(1 << 30))
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pixels::decode::encode_png;
+use pixels::encode::encode_png;
 use pixels::draw::{Draw, Purpose};
 use pixels::image::Image;
 use pixels::plan::Interpolation;

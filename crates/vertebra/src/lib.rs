@@ -3,7 +3,7 @@
 //! Floors, from the top; a floor uses those below it, and never a sibling or anything above:
 //!
 //! ```text
-//! scoring, bench       a finished run judged; a step timed
+//! scoring, embed, bench, doctor   a run judged; features as files; speed; this machine
 //! pretrain             the loop
 //! recipe               what a run is, as checked data
 //! methods              one file per paper
@@ -17,6 +17,8 @@
 
 pub mod bench;
 pub mod data;
+pub mod doctor;
+pub mod embed;
 pub mod error;
 pub mod evaluation;
 pub mod gallery;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pixels::decode::encode_png;
+use pixels::encode::encode_png;
 use pixels::source::{Source, open};
 use serde_json::json;
 use vertebra::error::Error;

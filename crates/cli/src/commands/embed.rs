@@ -27,7 +27,7 @@ impl Embed {
     pub fn run(self) -> anyhow::Result<()> {
         let (encoder, _) = self.compute.open(&self.encoder)?;
         let source = pixels::source::open(&self.source).map_err(vertebra::error::Error::from)?;
-        let mut screen = Screen::quiet(false);
+        let screen = Screen::quiet(false);
         let cache = cache_of(&self.encoder);
         let table = scoring::features(&encoder, &source, &cache, &mut |text| screen.say(text))?;
         let rows = embed::write(&table, source.as_ref(), &self.out)?;

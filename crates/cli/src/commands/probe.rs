@@ -54,7 +54,7 @@ impl Probe {
             ProtocolName::Linear => Protocol::Linear(LinearConfig::default()),
         };
         let cache = self.cache.clone().unwrap_or_else(|| cache_of(&self.encoder));
-        let mut screen = Screen::quiet(self.json);
+        let screen = Screen::quiet(self.json);
         let mut encoders = vec![opened];
         if !self.no_random {
             let like = &encoders[0];

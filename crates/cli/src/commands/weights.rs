@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
-use vertebra::evaluation::encoder;
 use vertebra::models::weights;
 
 use super::Compute;
@@ -29,9 +28,9 @@ impl Weights {
         match self {
             Self::Export { encoder, out, compute } => {
                 let (opened, spec) = compute.open(&encoder)?;
-                let tensors = encoder::variables(&opened);
+                let tensors = &opened.variables;
                 let spec = serde_json::to_string(&json!(spec))?;
-                weights::save(&out, &tensors, &BTreeMap::from([("encoder".to_string(), spec)]))?;
+                weights::save(&out, tensors, &BTreeMap::from([("encoder".to_string(), spec)]))?;
                 println!("{}: {} tensors", out.display(), tensors.len());
             }
             Self::Inspect { file } => {

@@ -46,8 +46,7 @@ pub fn open(text: &str, device: Device, autocast: Option<Kind>) -> Result<(Encod
 /// An encoder with fresh weights from `seed`: the baseline that every score is read against.
 pub fn random(spec: &EncoderSpec, seed: u64, device: Device, autocast: Option<Kind>) -> Encoder {
     tch::manual_seed(seed as i64);
-    let (encoder, _) = build(spec, "random", device, autocast);
-    encoder
+    build(spec, "random", device, autocast)
 }
 
 /// An encoder with a copy of a method's weights, under the name `trained`.
@@ -58,15 +57,15 @@ pub fn from_variables(
     device: Device,
     autocast: Option<Kind>,
 ) -> Result<Encoder> {
-    let (mut encoder, store) = build(spec, "trained", device, autocast);
+    let mut encoder = build(spec, "trained", device, autocast);
     let weights: BTreeMap<String, Tensor> = variables
         .iter()
         .filter_map(|(name, tensor)| {
             Some((name.strip_prefix(BACKBONE)?.to_string(), tensor.shallow_clone()))
         })
         .collect();
-    weights::assign(origin, &weights, &named_variables(&store))?;
-    encoder.weights_hash = weights::fingerprint(&named_variables(&store));
+    weights::assign(origin, &weights, &encoder.variables)?;
+    encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok(encoder)
 }
 
@@ -107,9 +106,9 @@ fn from_weights(
         .into_iter()
         .filter(|(name, _)| !CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix)))
         .collect();
-    let (mut encoder, store) = build(&spec, name, device, autocast);
-    weights::assign(file, &weights, &named_variables(&store))?;
-    encoder.weights_hash = weights::fingerprint(&named_variables(&store));
+    let mut encoder = build(&spec, name, device, autocast);
+    weights::assign(file, &weights, &encoder.variables)?;
+    encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok((encoder, spec))
 }
 
@@ -118,10 +117,11 @@ fn build(
     name: &str,
     device: Device,
     autocast: Option<Kind>,
-) -> (Encoder, nn::VarStore) {
+) -> Encoder {
     let store = nn::VarStore::new(device);
     let backbone = spec.backbone.build(&store.root(), spec.channels as i64);
-    let encoder = Encoder {
+    let variables = named_variables(&store);
+    Encoder {
         name: name.into(),
         backbone,
         preprocess: spec.preprocess.clone(),
@@ -129,7 +129,7 @@ fn build(
         channels_last: spec.backbone.is_convolutional(),
         device,
         autocast,
-        weights_hash: weights::fingerprint(&named_variables(&store)),
-    };
-    (encoder, store)
+        weights_hash: weights::fingerprint(&variables),
+        variables,
+    }
 }

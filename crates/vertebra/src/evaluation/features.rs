@@ -2,6 +2,7 @@
 
 mod cache;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct Encoder {
     /// The name that scores carry: `trained`, `random`, or a file's.
     pub name: String,
     pub backbone: Box<dyn Backbone>,
+    /// The backbone's weights and running statistics, by name.
+    pub variables: BTreeMap<String, Tensor>,
     pub preprocess: Preprocess,
     /// Channels of the images that the backbone takes.
     pub channels: usize,
