@@ -11,6 +11,7 @@ fn main() {
         .args(["describe", "--always", "--dirty", "--abbrev=12"])
         .output();
     let commit = described.ok().filter(|git| git.status.success());
-    let commit = commit.map_or("unknown".into(), |git| String::from_utf8_lossy(&git.stdout).into_owned());
+    let commit =
+        commit.map_or("unknown".into(), |git| String::from_utf8_lossy(&git.stdout).into_owned());
     println!("cargo:rustc-env=VERTEBRA_COMMIT={}", commit.trim());
 }

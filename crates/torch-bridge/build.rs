@@ -1,5 +1,8 @@
 //! Compiles `src/bridge.cpp` against the libtorch that `torch-sys` found.
 
+#[path = "../run_paths.rs"]
+mod run_paths;
+
 use std::env;
 use std::path::Path;
 
@@ -20,6 +23,5 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .file("src/bridge.cpp")
         .compile("torch_bridge");
-    // This crate's tests find libtorch without LD_LIBRARY_PATH.
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    run_paths::emit();
 }

@@ -11,7 +11,11 @@ pub fn views_on(
     channels_last: bool,
 ) -> Vec<Tensor> {
     let n = batch.samples.len();
-    batch.views.iter().map(|view| images_on(&view.data, n, channels, device, channels_last)).collect()
+    batch
+        .views
+        .iter()
+        .map(|view| images_on(&view.data, n, channels, device, channels_last))
+        .collect()
 }
 
 /// `data` is `[n, C, S, S]`, square images.

@@ -57,7 +57,10 @@ pub fn measure() -> Result<Vec<Fact>> {
     let verdict = if share > 1.0 {
         format!("the making of views: the step could take {share:.1} times as many")
     } else {
-        format!("the network: views could be made {:.1} times as fast as it takes them", 1.0 / share)
+        format!(
+            "the network: views could be made {:.1} times as fast as it takes them",
+            1.0 / share
+        )
     };
     let fact = |name, value: String| Fact { name, value };
     Ok(vec![

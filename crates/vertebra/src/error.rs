@@ -66,7 +66,9 @@ impl Error {
                      or with `precision = \"fp32\"`",
                     path.display()
                 ),
-                None => "start again with a lower `optimizer.lr`, or with `precision = \"fp32\"`".into(),
+                None => {
+                    "start again with a lower `optimizer.lr`, or with `precision = \"fp32\"`".into()
+                }
             }),
             Self::Source(error) => error.hint.clone(),
             Self::Report(error) => error.hint(),
@@ -76,7 +78,10 @@ impl Error {
     }
 
     /// Wraps an input/output error with what was being done to which file.
-    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |cause| Self::File { action, path, cause }
     }

@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pixels::encode::encode_png;
 use pixels::draw::{Draw, Purpose};
+use pixels::encode::encode_png;
 use pixels::image::Image;
 use pixels::plan::Interpolation;
 use pixels::source::{Sample, Source};
@@ -42,7 +42,11 @@ fn view_rows(recipe: &Recipe, source: &dyn Source) -> Vec<ViewRow> {
     let order = Draw::of_seed(recipe.seed).stream(Purpose::Order).permutation(source.len());
     let row = |&index: &usize| {
         let sample = source.get(index).ok()?;
-        let image = if recipe.data.channels == 3 { sample.image.clone().into_rgb()? } else { sample.image.clone() };
+        let image = if recipe.data.channels == 3 {
+            sample.image.clone().into_rgb()?
+        } else {
+            sample.image.clone()
+        };
         let views = plan.unfolded().into_iter().enumerate().map(|(number, spec)| {
             let draw =
                 Draw { seed: recipe.seed, epoch: 0, sample: index as u64, view: number as u64 };
@@ -84,7 +88,8 @@ fn embedding_map(features: &FeatureTable, seed: u64) -> EmbeddingMap {
     let order = Draw::of_seed(seed).stream(Purpose::Split).permutation(rows);
     let chosen: Vec<i64> = order.into_iter().take(POINTS).map(|row| row as i64).collect();
     let map = map::principal(&features.x.index_select(0, &Tensor::from_slice(&chosen)));
-    let labels: Option<Vec<u32>> = chosen.iter().map(|&row| features.labels[row as usize]).collect();
+    let labels: Option<Vec<u32>> =
+        chosen.iter().map(|&row| features.labels[row as usize]).collect();
     let [first, second] = map.explained.map(|share| 100.0 * share);
     EmbeddingMap {
         title: format!("PCA: {first:.0} % and {second:.0} % of the variance"),
@@ -125,7 +130,8 @@ fn small(image: Image) -> Image {
         return image;
     }
     let scaled = |side: usize| (side * SIDE / longer).max(1);
-    let whole = pixels::record::CropBox { top: 0, left: 0, height: image.height, width: image.width };
+    let whole =
+        pixels::record::CropBox { top: 0, left: 0, height: image.height, width: image.width };
     let (width, height) = (scaled(image.width), scaled(image.height));
     pixels::resize::resize(&image, whole, width, height, Interpolation::Bilinear)
 }

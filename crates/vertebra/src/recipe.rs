@@ -167,14 +167,20 @@ impl RawRecipe {
             return refuse("batch", problem, None);
         }
         if self.accumulate == 0 || self.batch % self.accumulate != 0 {
-            let problem = format!("{} micro-batches do not divide a batch of {}", self.accumulate, self.batch);
+            let problem = format!(
+                "{} micro-batches do not divide a batch of {}",
+                self.accumulate, self.batch
+            );
             return refuse("accumulate", problem, None);
         }
         if !(0.0..=1.0).contains(&self.final_lr) {
             return refuse("final_lr", format!("expected 0 to 1, got {}", self.final_lr), None);
         }
         if !(self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs) {
-            let problem = format!("expected 0 to less than {} epochs, got {}", self.epochs, self.warmup_epochs);
+            let problem = format!(
+                "expected 0 to less than {} epochs, got {}",
+                self.epochs, self.warmup_epochs
+            );
             return refuse("warmup_epochs", problem, Some("shorten the warm-up with the run"));
         }
         if self.log_every == 0 || !(self.checkpoint_every > 0.0) {
@@ -236,11 +242,15 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
             toml::Value::Table(table) => table.entry(key).or_insert_with(empty),
             toml::Value::Array(array) => {
                 let count = array.len();
-                key.parse::<usize>().ok().and_then(|index| array.get_mut(index)).ok_or_else(|| {
-                    usage(format!("--set {setting}: `{key}` is none of the {count} entries"))
-                })?
+                key.parse::<usize>().ok().and_then(|index| array.get_mut(index)).ok_or_else(
+                    || usage(format!("--set {setting}: `{key}` is none of the {count} entries")),
+                )?
             }
-            _ => return Err(usage(format!("--set {setting}: there is nothing inside `{key}`'s parent"))),
+            _ => {
+                return Err(usage(format!(
+                    "--set {setting}: there is nothing inside `{key}`'s parent"
+                )));
+            }
         };
     }
     *place = value;

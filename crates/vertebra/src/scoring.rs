@@ -7,9 +7,7 @@ use pixels::source::Source;
 use report::record::{self, Score};
 
 use crate::error::{Error, Result};
-use crate::evaluation::{
-    Encoder, ExtractOptions, FeatureTable, Protocol, encoder,
-};
+use crate::evaluation::{Encoder, ExtractOptions, FeatureTable, Protocol, encoder};
 use crate::gallery;
 use crate::hardware;
 use crate::recipe::Recipe;
@@ -42,8 +40,10 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
             scores.extend(score(encoder, &task, &protocols, &cache, tell)?);
         }
     }
-    let lines: String =
-        scores.iter().map(|score| serde_json::to_string(score).expect("plain fields") + "\n").collect();
+    let lines: String = scores
+        .iter()
+        .map(|score| serde_json::to_string(score).expect("plain fields") + "\n")
+        .collect();
     record::write_atomically(&folder.join("scores.jsonl"), lines.as_bytes())?;
     let source = pixels::source::open(&recipe.data.train)?;
     let gallery = gallery::of_run(recipe, source.as_ref(), task.test.as_ref(), &test);

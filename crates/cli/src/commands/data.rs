@@ -80,10 +80,16 @@ fn read_all(source: &dyn Source) -> Findings {
                 let bits = if image.as_u8().is_some() { 8 } else { 16 };
                 let form = format!("{} × {bits} bit", image.channels);
                 *findings.forms.entry(form).or_default() += 1;
-                *findings.sizes.entry(format!("{} × {}", image.width, image.height)).or_default() += 1;
+                *findings
+                    .sizes
+                    .entry(format!("{} × {}", image.width, image.height))
+                    .or_default() += 1;
                 if let Some(label) = sample.label {
                     let name = source.classes().get(label as usize).cloned();
-                    *findings.classes.entry(name.unwrap_or_else(|| label.to_string())).or_default() += 1;
+                    *findings
+                        .classes
+                        .entry(name.unwrap_or_else(|| label.to_string()))
+                        .or_default() += 1;
                 }
             }
             Err(error) => findings.broken.push((error.name, error.problem)),

@@ -32,7 +32,11 @@ impl Embed {
         let table = scoring::features(&encoder, &source, &cache, &mut |text| screen.say(text))?;
         let rows = embed::write(&table, source.as_ref(), &self.out)?;
         let (n, d) = (table.samples.len(), table.x.size()[1]);
-        screen.say(&format!("{}: [{n}, {d}]; {}: names and labels", self.out.display(), rows.display()));
+        screen.say(&format!(
+            "{}: [{n}, {d}]; {}: names and labels",
+            self.out.display(),
+            rows.display()
+        ));
         if !table.skipped.is_empty() {
             screen.say(&format!("{} images could not be read", table.skipped.len()));
             for (name, problem) in &table.skipped {

@@ -68,5 +68,6 @@ impl Compute {
 
 /// Parses a word as recipes spell it.
 fn one_of<T: serde::de::DeserializeOwned>(word: &str) -> Result<T, String> {
-    serde_json::from_value(serde_json::Value::String(word.into())).map_err(|error| error.to_string())
+    serde_json::from_value(serde_json::Value::String(word.into()))
+        .map_err(|error| error.to_string())
 }

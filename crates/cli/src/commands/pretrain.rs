@@ -1,6 +1,6 @@
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vertebra::error::Error;
 use vertebra::pretrain::{Job, Outcome, Watch, pretrain};

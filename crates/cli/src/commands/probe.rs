@@ -81,8 +81,8 @@ pub fn cache_of(encoder: &str) -> PathBuf {
     if Path::new(encoder).is_dir() {
         return Path::new(encoder).join("features");
     }
-    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))
-    });
+    let home = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     home.unwrap_or_else(std::env::temp_dir).join("vertebra").join("features")
 }

@@ -112,12 +112,7 @@ fn from_weights(
     Ok((encoder, spec))
 }
 
-fn build(
-    spec: &EncoderSpec,
-    name: &str,
-    device: Device,
-    autocast: Option<Kind>,
-) -> Encoder {
+fn build(spec: &EncoderSpec, name: &str, device: Device, autocast: Option<Kind>) -> Encoder {
     let store = nn::VarStore::new(device);
     let backbone = spec.backbone.build(&store.root(), spec.channels as i64);
     let variables = named_variables(&store);

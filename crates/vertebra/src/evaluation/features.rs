@@ -169,7 +169,8 @@ impl Encoder {
     /// `[n, D]` in f32 on the CPU.
     fn features_of(&self, batch: &Prepared) -> Result<Tensor> {
         let n = batch.samples.len();
-        let images = data::images_on(&batch.data, n, self.channels, self.device, self.channels_last);
+        let images =
+            data::images_on(&batch.data, n, self.channels, self.device, self.channels_last);
         let pooled = tch::no_grad(|| self.forward(&images));
         let features = pooled.to_device(Device::Cpu).to_kind(Kind::Float);
         if features.isfinite().all().int64_value(&[]) == 1 {

@@ -113,14 +113,12 @@ pub fn loss_of(
 ) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
     expect_pair("vicreg", za, zb)?;
     let invariance = objective::invariance(za, zb);
-    let variance =
-        config.variance_branches.add(objective::variance(za), objective::variance(zb));
+    let variance = config.variance_branches.add(objective::variance(za), objective::variance(zb));
     let covariance =
         config.covariance_branches.add(objective::covariance(za), objective::covariance(zb));
     let total = config.invariance * &invariance
         + config.variance * &variance
         + config.covariance * &covariance;
-    let parts =
-        [("invariance", invariance), ("variance", variance), ("covariance", covariance)];
+    let parts = [("invariance", invariance), ("variance", variance), ("covariance", covariance)];
     Ok((total, parts.map(|(name, part)| (name, part.detach())).into()))
 }

@@ -29,14 +29,7 @@ impl Conv {
 
     /// `[N, C, H, W]` → `[N, outputs, H / stride, W / stride]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(
-            &self.weight,
-            None::<&Tensor>,
-            [self.stride; 2],
-            [self.padding; 2],
-            [1i64; 2],
-            1,
-        )
+        x.conv2d(&self.weight, None::<&Tensor>, [self.stride; 2], [self.padding; 2], [1i64; 2], 1)
     }
 }
 

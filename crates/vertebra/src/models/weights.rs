@@ -84,16 +84,12 @@ pub fn assign(
         };
         if tensor.size() != variable.size() {
             let (wanted, found) = (variable.size(), tensor.size());
-            return Err(Error::WrongShape {
-                path: path.into(),
-                name: name.clone(),
-                wanted,
-                found,
-            });
+            return Err(Error::WrongShape { path: path.into(), name: name.clone(), wanted, found });
         }
     }
-    let unclaimed =
-        source.keys().find(|name| !target.contains_key(*name) && !name.ends_with("num_batches_tracked"));
+    let unclaimed = source
+        .keys()
+        .find(|name| !target.contains_key(*name) && !name.ends_with("num_batches_tracked"));
     if let Some(name) = unclaimed {
         let nearest = nearest(name, target.keys());
         return Err(Error::UnclaimedTensor { path: path.into(), name: name.clone(), nearest });

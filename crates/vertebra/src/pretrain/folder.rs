@@ -52,7 +52,9 @@ impl RunFolder {
                     path.display(),
                     differences.join(", ")
                 ),
-                hint: Some("resume with the same recipe and settings, or give another --out".into()),
+                hint: Some(
+                    "resume with the same recipe and settings, or give another --out".into(),
+                ),
             });
         }
         let skips = lines_of::<Skip>(&folder.path.join("skipped.jsonl"))?;

@@ -22,8 +22,7 @@ const KNN_IMAGES: usize = 1000;
 pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
     let mut values = BTreeMap::new();
     let mut advice = None;
-    for (name, tensor) in
-        [("representation", &loss.representation), ("embedding", &loss.embedding)]
+    for (name, tensor) in [("representation", &loss.representation), ("embedding", &loss.embedding)]
     {
         let rows = tensor.size()[0].min(RANK_ROWS);
         let z = tensor.narrow(0, 0, rows).to_kind(Kind::Float);

@@ -29,13 +29,24 @@ use crate::training::{clip, schedule};
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Training begins or goes on after this step, of so many.
-    Begin { step: u64, steps: u64, info: &'a RunInfo },
+    Begin {
+        step: u64,
+        steps: u64,
+        info: &'a RunInfo,
+    },
     /// A step is done; `seconds_left` at the present speed.
-    Step { step: u64, steps: u64, seconds_left: f64 },
+    Step {
+        step: u64,
+        steps: u64,
+        seconds_left: f64,
+    },
     /// A line of the journal was written.
     Line(&'a JournalLine),
     /// An image could not be read; it is listed in the run folder.
-    Skipped { name: &'a str, problem: &'a str },
+    Skipped {
+        name: &'a str,
+        problem: &'a str,
+    },
     Saved(&'a Path),
     /// Something that a person should know.
     Note(&'a str),

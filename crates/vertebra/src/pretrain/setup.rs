@@ -97,7 +97,8 @@ impl Run {
         } else {
             RunFolder::create(&job.folder, &recipe)?
         };
-        let info = describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
+        let info =
+            describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
         folder.write_info(&info)?;
         (watch.tell)(Event::Begin { step: begun.step, steps, info: &info });
         let spec =

@@ -73,7 +73,8 @@ impl Checkpoint {
 
     /// Reads one checkpoint; a damaged one is an error.
     pub fn load(path: &Path) -> Result<Self> {
-        let damaged = |problem: String| Error::Damaged { what: "checkpoint", path: path.into(), problem };
+        let damaged =
+            |problem: String| Error::Damaged { what: "checkpoint", path: path.into(), problem };
         let (tensors, metadata) = weights::load(path).map_err(|error| match error {
             Error::Damaged { problem, .. } => damaged(problem),
             other => other,
