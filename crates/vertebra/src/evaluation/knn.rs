@@ -60,7 +60,8 @@ pub fn evaluate(
     let mut score = share_score("knn", VERSION, "top1", &correct, encoder);
     score.setting = format!("k={k} T={}", config.temperature);
     if k < config.k {
-        score.setting += &format!(" (k reduced from {}: all of the training table)", config.k);
+        let reduced = format!(" (k reduced from {}: all of the training table)", config.k);
+        score.setting.push_str(&reduced);
     }
     if leave_one_out {
         score.setting += " (leave-one-out)";
@@ -99,8 +100,7 @@ fn votes<'a>(
         votes[labels[neighbour.row] as usize] += ((similarity - nearest) / temperature).exp();
     }
     let all: f64 = votes.iter().sum();
-    votes.iter_mut().for_each(|vote| *vote /= all);
-    votes
+    votes.into_iter().map(|vote| vote / all).collect()
 }
 
 fn first_largest(values: &[f64]) -> usize {
@@ -144,7 +144,7 @@ mod tests {
         let queries = normalise_rows(&table(&TEST, &[0, 0, 0]).x);
         let mut shares = Vec::new();
         for_each(&queries, &voters, k, |_, found| {
-            shares.push(votes(found.iter(), &labels, 3, 0.07))
+            shares.push(votes(found.iter(), &labels, 3, 0.07));
         });
         shares
     }
