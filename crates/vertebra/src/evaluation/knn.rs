@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::neighbours::for_each;
-use super::{FeatureTable, Neighbour, Outcome, Task, normalise_rows, share_score};
+use super::{FeatureTable, Neighbour, Outcome, Task, nearest, normalise_rows, share_score};
 use crate::error::{Error, Result};
 
 /// Changes whenever equal features could get another score.
@@ -52,7 +51,7 @@ pub fn evaluate(
     let queries = normalise_rows(&task.test.x);
     let mut correct = Vec::with_capacity(task.test.y.len());
     // One more: a row finds itself, unless k equals come before it.
-    for_each(&queries, &voters, k + usize::from(leave_one_out), |query, neighbours| {
+    nearest(&queries, &voters, k + usize::from(leave_one_out), |query, neighbours| {
         let others = neighbours.iter().filter(|voter| !leave_one_out || voter.row != query);
         let votes = votes(others.take(k), &task.train.y, task.classes, config.temperature);
         correct.push(first_largest(&votes) == task.test.y[query] as usize);
@@ -60,7 +59,8 @@ pub fn evaluate(
     let mut score = share_score("knn", VERSION, "top1", &correct, encoder);
     score.setting = format!("k={k} T={}", config.temperature);
     if k < config.k {
-        score.setting += &format!(" (k reduced from {}: all of the training table)", config.k);
+        let reduced = format!(" (k reduced from {}: all of the training table)", config.k);
+        score.setting.push_str(&reduced);
     }
     if leave_one_out {
         score.setting += " (leave-one-out)";
@@ -91,16 +91,15 @@ fn votes<'a>(
     temperature: f64,
 ) -> Vec<f64> {
     let mut votes = vec![0.0; classes];
-    let mut nearest = None;
+    let mut largest = None;
     for neighbour in neighbours {
         let similarity = f64::from(neighbour.similarity);
-        // Relative to the nearest, so that no temperature overflows.
-        let nearest = *nearest.get_or_insert(similarity);
-        votes[labels[neighbour.row] as usize] += ((similarity - nearest) / temperature).exp();
+        // Relative to the first, so that no temperature overflows.
+        let relative = similarity - *largest.get_or_insert(similarity);
+        votes[labels[neighbour.row] as usize] += (relative / temperature).exp();
     }
     let all: f64 = votes.iter().sum();
-    votes.iter_mut().for_each(|vote| *vote /= all);
-    votes
+    votes.into_iter().map(|vote| vote / all).collect()
 }
 
 fn first_largest(values: &[f64]) -> usize {
@@ -143,8 +142,8 @@ mod tests {
         let voters = normalise_rows(&train().x);
         let queries = normalise_rows(&table(&TEST, &[0, 0, 0]).x);
         let mut shares = Vec::new();
-        for_each(&queries, &voters, k, |_, found| {
-            shares.push(votes(found.iter(), &labels, 3, 0.07))
+        nearest(&queries, &voters, k, |_, found| {
+            shares.push(votes(found.iter(), &labels, 3, 0.07));
         });
         shares
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use pixels::draw::{Draw, Purpose};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{FeatureTable, Labelled, Outcome, Task, share_score};
 use crate::error::{Error, Result};
@@ -69,8 +69,7 @@ pub fn evaluate(
     let task = Task::new(train, test)?;
     if train.is_same(test) {
         return Err(usage(
-            "the training and the test table are the same: a linear probe would be judged on what it learned"
-                .into(),
+            "the training and the test table are the same: the probe would be judged on what it learned",
             "give another source as test",
         ));
     }
@@ -105,7 +104,7 @@ impl LinearConfig {
         } else {
             return Ok(());
         };
-        Err(usage(problem, "leave the setting out to get its default"))
+        Err(usage(&problem, "leave the setting out to get its default"))
     }
 
     fn settings(&self) -> Vec<Setting> {
@@ -118,7 +117,7 @@ impl LinearConfig {
     }
 }
 
-fn usage(problem: String, hint: &str) -> Error {
+fn usage(problem: &str, hint: &str) -> Error {
     Error::Usage { problem: format!("linear: {problem}"), hint: Some(hint.into()) }
 }
 
@@ -129,7 +128,7 @@ fn choose(task: &Task, config: &LinearConfig) -> Result<(Setting, String)> {
     let (learned, held) = split(&task.train.y, config.seed);
     if held.is_empty() {
         return Err(usage(
-            format!("the probe needs two labelled training images or more, got {}", learned.len()),
+            &format!("the probe needs two labelled training images or more, got {}", learned.len()),
             "give a larger training source",
         ));
     }
@@ -143,14 +142,15 @@ fn choose(task: &Task, config: &LinearConfig) -> Result<(Setting, String)> {
         })
         .ok_or_else(|| {
             usage(
-                format!("training diverged with all {} settings", settings.len()),
+                &format!("training diverged with all {} settings", settings.len()),
                 "give lower learning_rates",
             )
         })?;
     let Setting { lr, weight_decay } = settings[best];
     let mut text = format!("lr={lr} wd={weight_decay}");
     if settings.len() > 1 {
-        text += &format!(" of {}, {:.3} held out", settings.len(), trials[best].accuracy);
+        let found = format!(" of {}, {:.3} held out", settings.len(), trials[best].accuracy);
+        text.push_str(&found);
     }
     let beyond =
         |past: fn(&f64, &f64) -> bool| !config.learning_rates.iter().any(|it| past(it, &lr));
@@ -192,12 +192,12 @@ fn judged(fitted: &Fitted, rows: &Labelled) -> Vec<Trial> {
     let n = rows.y.len() as f64;
     let mut sums = vec![(0.0, 0.0); fitted.settings()];
     fitted.for_each_logits(rows, |logits, labels| {
-        let labels = labels.view([-1, 1, 1]).expand([-1, logits.size()[1], 1], false);
-        let losses = -logits.log_softmax(-1, None).gather(2, &labels, false).squeeze_dim(2);
-        let right = logits.argmax(-1, false).eq_tensor(&labels.squeeze_dim(2));
+        let labels = labels.view([1, 1, -1]).expand([logits.size()[0], 1, -1], false);
+        let losses = -logits.log_softmax(1, None).gather(1, &labels, false).squeeze_dim(1);
+        let right = logits.argmax(1, false).eq_tensor(&labels.squeeze_dim(1));
         for (index, sum) in sums.iter_mut().enumerate() {
             let of = |values: &Tensor| {
-                values.select(1, index as i64).sum(tch::Kind::Double).double_value(&[])
+                values.select(0, index as i64).sum(Kind::Double).double_value(&[])
             };
             *sum = (sum.0 + of(&right), sum.1 + of(&losses));
         }
@@ -209,14 +209,13 @@ fn judged(fitted: &Fitted, rows: &Labelled) -> Vec<Trial> {
 fn ranked(fitted: &Fitted, rows: &Labelled) -> (Vec<bool>, Vec<bool>) {
     let (mut first, mut fifth) = (Vec::new(), Vec::new());
     fitted.for_each_logits(rows, |logits, labels| {
-        let logits = logits.select(1, 0);
-        let right = logits.gather(1, &labels.view([-1, 1]), false);
+        let (logits, labels) = (logits.select(0, 0), labels.unsqueeze(0));
+        let right = logits.gather(0, &labels, false);
         // Of equal logits the lower class comes first.
-        let classes = Tensor::arange(logits.size()[1], (tch::Kind::Int64, logits.device()));
-        let lower = classes.unsqueeze(0).lt_tensor(&labels.view([-1, 1]));
-        let ahead =
-            logits.gt_tensor(&right).logical_or(&logits.eq_tensor(&right).logical_and(&lower));
-        let ranks = ahead.sum_dim_intlist([1i64].as_slice(), false, tch::Kind::Int64);
+        let classes = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device())).unsqueeze(1);
+        let tied = logits.eq_tensor(&right).logical_and(&classes.lt_tensor(&labels));
+        let ahead = logits.gt_tensor(&right).logical_or(&tied);
+        let ranks = ahead.sum_dim_intlist([0i64].as_slice(), false, Kind::Int64);
         for index in 0..ranks.size()[0] {
             let rank = ranks.int64_value(&[index]);
             first.push(rank == 0);

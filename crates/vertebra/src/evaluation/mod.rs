@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
 pub use knn::KnnConfig;
 pub use linear::LinearConfig;
+pub(crate) use neighbours::nearest;
 pub use neighbours::{Neighbour, normalise_rows};
 
 /// A way of judging frozen features with labels, and its settings.

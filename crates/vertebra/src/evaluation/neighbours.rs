@@ -27,7 +27,7 @@ pub fn of_rows(x: &Tensor, queries: &[usize], k: usize) -> Vec<Vec<Neighbour>> {
     let wanted = x.index_select(0, &Tensor::from_slice(&rows).to_device(x.device()));
     let mut found = Vec::with_capacity(queries.len());
     // One more than asked for: the query finds itself, unless k copies of it come before.
-    for_each(&wanted, &x, k + 1, |query, neighbours| {
+    nearest(&wanted, &x, k + 1, |query, neighbours| {
         let others = neighbours.iter().filter(|neighbour| neighbour.row != queries[query]);
         found.push(others.take(k).copied().collect());
     });
@@ -36,7 +36,7 @@ pub fn of_rows(x: &Tensor, queries: &[usize], k: usize) -> Vec<Vec<Neighbour>> {
 
 /// Calls `found` with each query's `k` nearest candidates, nearest first; of equally near ones the lower row comes
 /// first. `queries [Q, D]` and `candidates [M, D]` hold rows of length one. Fewer than `k` only where M < k.
-pub(crate) fn for_each(
+pub(crate) fn nearest(
     queries: &Tensor,
     candidates: &Tensor,
     k: usize,
@@ -47,17 +47,17 @@ pub(crate) fn for_each(
     for first in (0..count).step_by(QUERIES as usize) {
         let chunk = queries.narrow(0, first, QUERIES.min(count - first));
         let rows = chunk.size()[0] as usize;
-        let mut nearest = vec![Vec::with_capacity(k + 1); rows];
+        let mut lists = vec![Vec::new(); rows];
         for offset in (0..total).step_by(CANDIDATES as usize) {
             let width = CANDIDATES.min(total - offset) as usize;
             let similarities = chunk.matmul(&candidates.narrow(0, offset, width as i64).tr());
             block.resize(rows * width, 0.0);
             similarities.to_device(tch::Device::Cpu).copy_data(&mut block, rows * width);
-            for (best, row) in nearest.iter_mut().zip(block.chunks_exact(width)) {
+            for (best, row) in lists.iter_mut().zip(block.chunks_exact(width)) {
                 keep_nearest(best, k, row, offset as usize);
             }
         }
-        for (query, best) in nearest.iter().enumerate() {
+        for (query, best) in lists.iter().enumerate() {
             found(first as usize + query, best);
         }
     }
@@ -89,7 +89,7 @@ mod tests {
         let queries = normalise_rows(&Tensor::randn([300, 4], (Kind::Float, tch::Device::Cpu)));
         let candidates = normalise_rows(&Tensor::randn([9000, 4], (Kind::Float, tch::Device::Cpu)));
         let (_, order) = queries.matmul(&candidates.tr()).topk(5, 1, true, true);
-        for_each(&queries, &candidates, 5, |query, neighbours| {
+        nearest(&queries, &candidates, 5, |query, neighbours| {
             let wanted = Vec::<i64>::try_from(order.get(query as i64)).unwrap();
             let rows: Vec<i64> = neighbours.iter().map(|neighbour| neighbour.row as i64).collect();
             assert_eq!(rows, wanted, "query {query}");

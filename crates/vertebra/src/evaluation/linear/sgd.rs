@@ -37,7 +37,7 @@ pub(super) struct Fitted {
     classes: usize,
 }
 
-/// Weights `[D, S·C]` and biases `[S·C]`, setting by setting.
+/// Weights `[S·C, D]` and biases `[S·C, 1]`, setting by setting.
 pub(super) struct Head {
     pub weights: Tensor,
     pub bias: Tensor,
@@ -61,11 +61,8 @@ pub(super) fn fit(
     let parts = n.div_ceil(batch);
     let per_class = |value: fn(&Setting) -> f64| {
         let values: Vec<f32> = settings.iter().map(|setting| value(setting) as f32).collect();
-        Tensor::from_slice(&values).to_device(device).repeat_interleave_self_int(
-            classes as i64,
-            0,
-            None,
-        )
+        let values = Tensor::from_slice(&values).to_device(device);
+        values.repeat_interleave_self_int(classes as i64, 0, None).unsqueeze(1)
     };
     let rates = per_class(|setting| setting.lr) * (batch as f64 / 256.0);
     let decays = per_class(|setting| setting.weight_decay);
@@ -106,28 +103,29 @@ impl Head {
         let mut stream = Draw::of_seed(seed).stream(Purpose::Training);
         let values: Vec<f32> =
             (0..width as usize * classes).map(|_| (stream.normal() * INITIAL_STD) as f32).collect();
-        let one = Tensor::from_slice(&values).view([width, classes as i64]).to_device(device);
+        let one = Tensor::from_slice(&values).view([classes as i64, width]).to_device(device);
         Self {
-            weights: one.repeat([1, settings as i64]),
-            bias: Tensor::zeros([(settings * classes) as i64], (Kind::Float, device)),
+            weights: one.repeat([settings as i64, 1]),
+            bias: Tensor::zeros([(settings * classes) as i64, 1], (Kind::Float, device)),
         }
     }
 
-    /// `[n, S, C]` for standardised rows `[n, D]`.
+    /// `[S, C, n]` for standardised rows `[n, D]`. With the rows last, the softmax over classes is several times
+    /// quicker than the other way round.
     fn logits(&self, x: &Tensor, classes: usize) -> Tensor {
-        (x.matmul(&self.weights) + &self.bias).view([x.size()[0], -1, classes as i64])
+        (self.weights.matmul(&x.tr()) + &self.bias).view([-1, classes as i64, x.size()[0]])
     }
 
     /// The gradient of the sum over settings of the mean cross-entropy over rows: softmax − one-hot at the logits,
     /// in closed form, which is quicker than a tape and as exact.
     pub(super) fn gradient(&self, x: &Tensor, labels: &Tensor, classes: usize) -> Self {
         let n = x.size()[0];
-        let wanted = labels.one_hot(classes as i64).to_kind(Kind::Float).unsqueeze(1);
-        let error = (self.logits(x, classes).softmax(-1, None) - wanted) / n as f64;
-        let error = error.view([n, -1]);
+        let wanted = labels.one_hot(classes as i64).tr().to_kind(x.kind());
+        let error = (self.logits(x, classes).softmax(1, None) - wanted) / n as f64;
+        let error = error.view([-1, n]);
         Self {
-            weights: x.tr().matmul(&error),
-            bias: error.sum_dim_intlist([0i64].as_slice(), false, None),
+            weights: error.matmul(x),
+            bias: error.sum_dim_intlist([1i64].as_slice(), true, None),
         }
     }
 }
@@ -137,7 +135,7 @@ impl Fitted {
         self.head.bias.size()[0] as usize / self.classes
     }
 
-    /// Calls `look` with the logits `[n, S, C]` and the labels `[n]` of the rows, part by part, in order.
+    /// Calls `look` with the logits `[S, C, n]` and the labels `[n]` of the rows, part by part, in order.
     pub(super) fn for_each_logits(&self, rows: &Labelled, mut look: impl FnMut(&Tensor, &Tensor)) {
         let labels = label_tensor(&rows.y, rows.x.device());
         let total = rows.y.len() as i64;

@@ -1,4 +1,4 @@
-use tch::{Device, Kind};
+use tch::Device;
 
 use super::sgd::Head;
 use super::*;
@@ -42,9 +42,9 @@ fn the_gradient_is_that_of_the_cross_entropy() {
     let labels = Tensor::from_slice(&[0i64, 2, 1, 2, 2]);
     let variable =
         |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu)).set_requires_grad(true);
-    let head = Head { weights: variable(&[4, 6]), bias: variable(&[6]) };
+    let head = Head { weights: variable(&[6, 4]), bias: variable(&[6, 1]) };
     let loss = |setting: i64| {
-        let logits = x.matmul(&head.weights) + &head.bias;
+        let logits = (head.weights.matmul(&x.tr()) + &head.bias).tr();
         logits.narrow(1, setting * 3, 3).log_softmax(-1, Kind::Double).nll_loss(&labels)
     };
     (loss(0) + loss(1)).backward();
@@ -63,8 +63,8 @@ fn settings_trained_together_are_settings_trained_alone() {
     let logits = |settings: &[Setting], index: i64| {
         let mut logits = Vec::new();
         fit(&rows, 3, settings, &quick())
-            .for_each_logits(&rows, |part, _| logits.push(part.select(1, index)));
-        Tensor::cat(&logits, 0)
+            .for_each_logits(&rows, |part, _| logits.push(part.select(0, index)));
+        Tensor::cat(&logits, 1)
     };
     let (single, together) = (logits(&[alone], 0), logits(&[wild, alone], 1));
     // A matrix product of another width may sum in another order, step after step.
