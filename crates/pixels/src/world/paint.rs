@@ -78,15 +78,18 @@ fn develop(scene: &Scene, number: usize, size: usize, colours: &[Colour]) -> Vec
     let amplitude = 255.0 * scene.noise * 12f32.sqrt();
     let seed = scramble(scene.noise_seed as u32 ^ number as u32);
     let mut samples = Vec::with_capacity(3 * colours.len());
-    for (pixel, colour) in colours.iter().enumerate() {
-        let (x, y) = centre(pixel % size, pixel / size, side);
-        let light = scene.brightness
-            * (1.0 + scene.light[0] * (x - 0.5) * 2.0 + scene.light[1] * (y - 0.5) * 2.0);
-        let random = scramble(seed.wrapping_add(pixel as u32));
-        for (channel, value) in colour.iter().enumerate() {
-            let byte = (random >> (8 * channel)) & 255;
-            let noise = (byte as f32 + 0.5) / 256.0 - 0.5;
-            samples.push((value * light * 255.0 + amplitude * noise + 0.5) as u8);
+    let mut random = seed;
+    for (row, colours) in colours.chunks_exact(size).enumerate() {
+        for (column, colour) in colours.iter().enumerate() {
+            let (x, y) = centre(column, row, side);
+            let light = 1.0 + scene.light[0] * (2.0 * x - 1.0) + scene.light[1] * (2.0 * y - 1.0);
+            let gain = 255.0 * scene.brightness * light;
+            random = random.wrapping_add(0x9e37_79b9);
+            let bytes = scramble(random).to_le_bytes();
+            for (value, byte) in colour.iter().zip(bytes) {
+                let noise = (byte as f32 + 0.5) / 256.0 - 0.5;
+                samples.push((value * gain + amplitude * noise + 0.5) as u8);
+            }
         }
     }
     samples

@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::texture::{Family, Texture};
 
 /// The texture family that a class likes is taken with this probability; otherwise any family is.
-const HABIT: f64 = 0.5;
+const HABIT: f64 = 0.7;
 
 /// Everything drawn about one sample.
 pub(super) struct Scene {
@@ -70,11 +70,11 @@ pub(super) const PALETTE: [(&str, f64); 8] = [
 impl Scene {
     /// Draws a scene whose main object is `shape`.
     pub(super) fn drawn(stream: &mut Stream, class: usize) -> Self {
-        let count = 1 + stream.below(3) as usize;
+        let others = *pick(stream, &[0, 0, 0, 1, 1, 2]);
         let main = Thing::main(stream, class);
         let ground = Ground::drawn(stream, main.colours[0]);
         let mut objects = vec![main];
-        for _ in 1..count {
+        for _ in 0..others {
             objects.extend(Thing::beside(stream, &objects));
         }
         let angle = stream.range(0.0, TAU);
@@ -84,7 +84,7 @@ impl Scene {
             objects,
             light: [(angle.cos() * strength) as f32, (angle.sin() * strength) as f32],
             brightness: stream.range(0.75, 1.1) as f32,
-            noise: stream.range(0.005, 0.035) as f32,
+            noise: stream.range(0.005, 0.025) as f32,
             noise_seed: stream.bits(),
         }
     }
@@ -95,15 +95,15 @@ impl Ground {
     fn drawn(stream: &mut Stream, main: Colour) -> Self {
         let mut colour = [0.0; 3];
         for _ in 0..8 {
-            let (hue, saturation) = (stream.uniform(), stream.range(0.05, 0.5));
+            let (hue, saturation) = (stream.uniform(), stream.range(0.05, 0.4));
             colour = from_hsv(hue, saturation, stream.range(0.2, 0.95));
             if apart(colour, main) > 0.45 {
                 break;
             }
         }
-        let family = *pick(stream, &Family::ALL);
+        let family = *pick(stream, &Family::GROUNDS);
         let towards = from_hsv(stream.uniform(), 0.4, stream.range(0.2, 0.9));
-        let second = mix(colour, towards, stream.range(0.1, 0.32) as f32);
+        let second = mix(colour, towards, stream.range(0.08, 0.25) as f32);
         let texture = Texture::drawn(stream, family, [2.5, 7.0]);
         let here = Pose { x: 0.5, y: 0.5, radius: 1.0, cos: 1.0, sin: 0.0 };
         let next = here.moved(stream, 0.03, 2.0, 0.03);
@@ -112,9 +112,9 @@ impl Ground {
 }
 
 impl Thing {
-    /// The object that names the class: 40 to 75 % of the side, wholly inside.
+    /// The object that names the class: 45 to 75 % of the side, wholly inside.
     fn main(stream: &mut Stream, class: usize) -> Self {
-        let radius = stream.range(0.2, 0.375);
+        let radius = stream.range(0.225, 0.375);
         let [x, y] = [(); 2].map(|()| stream.range(radius, 1.0 - radius));
         Self::drawn(stream, class, [x, y, radius])
     }
@@ -138,11 +138,8 @@ impl Thing {
     }
 
     fn drawn(stream: &mut Stream, class: usize, [x, y, radius]: [f64; 3]) -> Self {
-        let family = if stream.chance(HABIT) {
-            Family::ALL[class % Family::ALL.len()]
-        } else {
-            *pick(stream, &Family::ALL)
-        };
+        let family =
+            if stream.chance(HABIT) { Family::ALL[class] } else { *pick(stream, &Family::ALL) };
         let texture = Texture::drawn(stream, family, [1.2, 2.4]);
         let colour = stream.below(PALETTE.len() as u64) as usize;
         let hue = PALETTE[colour].1 + stream.range(-0.02, 0.02);

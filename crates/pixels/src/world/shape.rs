@@ -62,9 +62,9 @@ impl Shape {
             Self::Crescent => (length(x, y) - 0.95).max(0.78 - length(x - 0.42, y + 0.1)),
             Self::Heart => heart(x, y - 0.05),
             Self::Flower => {
-                let petals = (6.0 * x.atan2(-y)).cos();
+                let petals = (2.5 * x.atan2(-y)).cos().abs();
                 // The outline's slope against the circle is near this for most of its length.
-                (length(x, y) - 0.8 - 0.2 * petals) / 1.4
+                (length(x, y) - 0.66 - 0.36 * petals) / 1.3
             }
             Self::Arrow => bar(x, y - 0.42, 0.27, 0.5).min(triangle(x, y + 0.42, 0.45)),
         }

@@ -51,7 +51,7 @@ fn every_class_and_every_texture_occurs_evenly() {
     }
     // 400 expected, standard deviation 19: five of them.
     assert!(counts.iter().all(|count| (305..495).contains(count)), "{counts:?}");
-    assert_eq!(World::fine_classes().len(), 70);
+    assert_eq!(World::fine_classes().len(), 100);
 }
 
 #[test]

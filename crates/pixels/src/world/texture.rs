@@ -1,5 +1,7 @@
 //! The textures: a share of the second colour, 0 to 1, at every point of a plane.
 
+use std::f32::consts::TAU;
+
 use crate::draw::Stream;
 
 /// A family of textures.
@@ -12,6 +14,9 @@ pub(super) enum Family {
     Ringed,
     Wavy,
     Marbled,
+    Latticed,
+    Speckled,
+    Rayed,
 }
 
 /// One texture: a family with its scale, direction and place.
@@ -27,7 +32,7 @@ pub(super) struct Texture {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Plain,
         Self::Striped,
         Self::Checked,
@@ -35,7 +40,14 @@ impl Family {
         Self::Ringed,
         Self::Wavy,
         Self::Marbled,
+        Self::Latticed,
+        Self::Speckled,
+        Self::Rayed,
     ];
+
+    /// What a ground may have: nothing with as clear a pattern as an object's.
+    pub(super) const GROUNDS: [Self; 4] =
+        [Self::Plain, Self::Marbled, Self::Striped, Self::Speckled];
 
     /// As an adjective.
     pub(super) fn name(self) -> &'static str {
@@ -47,6 +59,9 @@ impl Family {
             Self::Ringed => "ringed",
             Self::Wavy => "wavy",
             Self::Marbled => "marbled",
+            Self::Latticed => "latticed",
+            Self::Speckled => "speckled",
+            Self::Rayed => "rayed",
         }
     }
 }
@@ -74,6 +89,9 @@ impl Texture {
             Family::Ringed => step(wave(length(x, y) * self.frequency + self.offset[0])),
             Family::Wavy => step(wave(u + 0.35 * smooth_wave(0.8 * v))),
             Family::Marbled => step(3.0 * noise(1.4 * u, 1.4 * v, self.noise) - 1.5),
+            Family::Latticed => step(2.0 * wave(0.8 * u).max(wave(0.8 * v)) - 1.0),
+            Family::Speckled => step(4.0 * noise(4.0 * u, 4.0 * v, self.noise) - 2.4),
+            Family::Rayed => step(1.5 * wave(6.0 / TAU * x.atan2(y) + self.offset[0])),
         }
     }
 }
