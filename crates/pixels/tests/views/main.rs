@@ -7,19 +7,33 @@ mod pillow;
 mod plans;
 mod rendering;
 
+use std::path::PathBuf;
+
 use pixels::image::{Image, Samples};
 
 /// The synthetic picture of the recorded signatures: 48 × 64 RGB.
 fn pattern() -> Image {
+    pattern_of(64, 48, 3)
+}
+
+fn pattern_of(width: usize, height: usize, channels: usize) -> Image {
     let mut samples = Vec::new();
-    for y in 0..48 {
-        for x in 0..64 {
-            samples.extend(
-                (0..3).map(|c| ((7 * x + 13 * y + 3 * x * y + 85 * c + 11 * c * x) % 256) as u8),
-            );
+    for y in 0..height {
+        for x in 0..width {
+            let value = |c| (7 * x + 13 * y + 3 * x * y + 85 * c + 11 * c * x) % 256;
+            samples.extend((0..channels).map(|c| value(c) as u8));
         }
     }
-    Image::from_u8(64, 48, 3, samples)
+    Image::from_u8(width, height, channels, samples)
+}
+
+/// The folder of real pictures, named by the variable `VERTEBRA_DATA`.
+fn data() -> Option<PathBuf> {
+    let found = std::env::var_os("VERTEBRA_DATA").map(PathBuf::from);
+    if found.is_none() {
+        println!("skipped: VERTEBRA_DATA names no folder of pictures");
+    }
+    found
 }
 
 /// The sum of the samples and a sum that also depends on where they are; equal pictures, in practice.
