@@ -17,21 +17,21 @@ const RANK_ROWS: i64 = 256;
 /// Images of the online k-NN: four fifths vote, one fifth asks.
 const KNN_IMAGES: usize = 1000;
 
-/// Spread and rank of this step's representation and embedding, under the journal's names, and advice when they say
-/// that a collapse has begun.
+/// Spread and rank of this step's representation and embedding, under the journal's names, and advice when the
+/// embedding says that a collapse has begun. (A healthy representation may look collapsed: it is what ReLU and pooling left,
+/// and all its directions share a large mean.)
 pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
     let mut values = BTreeMap::new();
-    let mut advice = None;
-    for (name, tensor) in [("representation", &loss.representation), ("embedding", &loss.embedding)]
-    {
+    let mut measure = |name: &str, tensor: &Tensor| {
         let rows = tensor.size()[0].min(RANK_ROWS);
-        let z = tensor.narrow(0, 0, rows).to_kind(Kind::Float);
-        let health = Health::of(&z);
+        let health = Health::of(&tensor.narrow(0, 0, rows).to_kind(Kind::Float));
         values.insert(format!("{name}_std"), health.std);
         values.insert(format!("{name}_rank"), health.rank);
-        advice = advice.or_else(|| health.advice(name));
-    }
-    (values, advice)
+        health
+    };
+    measure("representation", &loss.representation);
+    let embedding = measure("embedding", &loss.embedding);
+    (values, embedding.advice("embedding"))
 }
 
 /// Top-1 of a small k-NN within the training images, `None` where the source has no labels. The images are the same

@@ -155,7 +155,9 @@ fn journal_line(
     watch: &mut Watch,
 ) -> Result<JournalLine> {
     let (mut values, advice) = health::of_batch(loss);
-    if let Some(advice) = advice
+    // Before the warm-up is over, embeddings are still what the initial weights make of them.
+    let warm = step as f64 > run.warmup * run.steps as f64 && step > 1;
+    if let Some(advice) = advice.filter(|_| warm)
         && !run.info.advice.contains(&advice)
     {
         (watch.tell)(Event::Note(&advice));
