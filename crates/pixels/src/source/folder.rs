@@ -317,7 +317,7 @@ mod tests {
         fs::write(folder.path().join("empty.png"), "").expect("written");
         let source = Folder::open(folder.path()).expect("a source");
         for (index, name) in [(0, "empty.png"), (1, "text.jpg")] {
-            let error = source.get(index).err().expect("an error");
+            let error = source.get(index).expect_err("an error");
             assert!(error.name.ends_with(name) && !error.problem.is_empty(), "{error}");
         }
         assert!(source.get(2).is_ok());
