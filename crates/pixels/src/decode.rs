@@ -4,12 +4,15 @@ use crate::image::Image;
 
 /// Why bytes are no image.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DecodeError(String);
+#[error("{problem}")]
+pub struct DecodeError {
+    pub problem: String,
+    pub hint: Option<String>,
+}
 
-/// Stand-in: reads what `encode_png` below writes.
+/// Stand-in: reads a plain PPM.
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
-    let error = || DecodeError("not an image".to_owned());
+    let error = || DecodeError { problem: "not an image".to_owned(), hint: None };
     let mut parts = bytes.splitn(4, |&b| b == b'\n');
     let mut word = || parts.next().ok_or_else(error);
     let number = |text: &[u8]| {
@@ -27,11 +30,4 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
         return Err(error());
     }
     Ok(Image::from_u8(width, height, 3, samples))
-}
-
-/// Stand-in: a PPM.
-pub fn encode_png(image: &Image) -> Vec<u8> {
-    let mut bytes = format!("P6\n{} {}\n255\n", image.width, image.height).into_bytes();
-    bytes.extend_from_slice(image.clone().into_rgb().expect("colour").as_u8().expect("8 bits"));
-    bytes
 }
