@@ -68,7 +68,7 @@ pub(super) const PALETTE: [(&str, f64); 8] = [
 ];
 
 impl Scene {
-    /// Draws a scene whose main object is `shape`.
+    /// Draws a scene whose main object is of a class, as an index into [`Shape::ALL`].
     pub(super) fn drawn(stream: &mut Stream, class: usize) -> Self {
         let others = *pick(stream, &[0, 0, 0, 1, 1, 2]);
         let main = Thing::main(stream, class);
