@@ -8,6 +8,7 @@ use std::panic::catch_unwind;
 
 use crate::image::Image;
 
+mod directory;
 mod jpeg;
 mod orientation;
 mod other;
@@ -29,9 +30,6 @@ pub struct DecodeError {
     /// What to do about it, where that is known.
     pub hint: Option<String>,
 }
-
-/// Which JPEG decoder this build has.
-pub const JPEG_DECODER: &str = "zune-jpeg (pure Rust)";
 
 /// The image in the bytes of a JPEG, PNG, WebP, TIFF, BMP, GIF or PNM file; of an animation or a multi-page file the
 /// first frame.

@@ -210,4 +210,17 @@ mod tests {
         assert!(problem(&[row(&[3]), row(&[10])].concat()).contains("row 1 has the label 10"));
         assert!(problem(&[]).contains("0 bytes"));
     }
+
+    #[test]
+    fn the_real_sample_is_read() {
+        let Some(path) = crate::source::real_data("cifar10-bin-sample") else { return };
+        for split in ["train", "test"] {
+            let source =
+                open(&format!("cifar:{}?split={split}", path.display())).expect("a source");
+            assert_eq!(source.len(), 500);
+            for class in 0..10 {
+                assert_eq!((0..500).filter(|i| source.label(*i) == Some(class)).count(), 50);
+            }
+        }
+    }
 }

@@ -81,8 +81,11 @@ impl Source for Folder {
     fn get(&self, index: usize) -> Result<Sample, SourceError> {
         let path = self.path(index);
         let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        let image = decode::decode(&bytes)
-            .map_err(|error| SourceError::new(path.to_string_lossy(), error.to_string()))?;
+        let image = decode::decode(&bytes).map_err(|error| SourceError {
+            name: path.to_string_lossy().into_owned(),
+            problem: error.problem,
+            hint: error.hint,
+        })?;
         Ok(Sample { image, label: self.label(index), truth: Truth::default() })
     }
 
@@ -246,16 +249,17 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Image;
     use crate::source::open;
+
+    /// A picture of two pixels, as a PPM file.
+    const PICTURE: &[u8] = b"P6\n2 1\n255\nabcdef";
 
     fn folder_with(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for name in files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            let image = Image::from_u8(2, 1, 3, vec![1, 2, 3, 4, 5, 6]);
-            fs::write(path, decode::encode_png(&image)).expect("written");
+            fs::write(path, PICTURE).expect("written");
         }
         folder
     }
@@ -317,7 +321,7 @@ mod tests {
         fs::write(folder.path().join("empty.png"), "").expect("written");
         let source = Folder::open(folder.path()).expect("a source");
         for (index, name) in [(0, "empty.png"), (1, "text.jpg")] {
-            let error = source.get(index).err().expect("an error");
+            let error = source.get(index).expect_err("an error");
             assert!(error.name.ends_with(name) && !error.problem.is_empty(), "{error}");
         }
         assert!(source.get(2).is_ok());

@@ -210,4 +210,15 @@ mod tests {
         fs::write(folder.path().join("x-labels"), array(&[3], &[1; 3])).expect("written");
         assert!(problem(&array(&[2, 1, 3], &[1; 6])).contains("3 labels for 2 images"));
     }
+
+    #[test]
+    fn the_real_test_images_are_read() {
+        let Some(path) = crate::source::real_data("fashion-mnist") else { return };
+        let source = open(&format!("idx:{}?split=test", path.display())).expect("a source");
+        let counts =
+            (0..10u32).map(|c| (0..10_000).filter(|i| source.label(*i) == Some(c)).count());
+        assert!(source.len() == 10_000 && counts.into_iter().all(|count| count == 1000));
+        // The set's published facts: 28 × 28, and the first test image is an ankle boot (9).
+        assert_eq!((source.label(0), source.get(0).expect("a sample").image.width), (Some(9), 28));
+    }
 }

@@ -62,6 +62,12 @@ impl Uri {
             return Ok(uri(kind, rest, BTreeMap::new()));
         }
         let (path, query) = rest.rsplit_once('?').unwrap_or((rest, ""));
+        if path.is_empty() != (kind == Kind::World) {
+            let problem = if path.is_empty() { "a path is wanted" } else { "no path is wanted" };
+            return Err(SourceError::new(text, problem).hint(
+                "as in folder:photos, cifar:cifar-10-batches-bin, world:?size=64&count=5000",
+            ));
+        }
         let mut options = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
@@ -148,6 +154,9 @@ mod tests {
         assert!(problem("world:?fraction=0.8-0.2").0.contains("0-0.8"));
         assert!(problem("world:?split=trian").0.contains("train or"));
         assert!(problem("world:?size").0.contains("name=value"));
+        assert!(problem("world:64").0.contains("no path"));
+        assert!(problem("cifar:?split=test").0.contains("a path"));
+        assert!(problem("world:?limit=0").0.contains("no sample"));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) const PALETTE: [(&str, f64); 8] = [
 ];
 
 impl Scene {
-    /// Draws a scene whose main object is `shape`.
+    /// Draws a scene whose main object is of a class, as an index into [`Shape::ALL`].
     pub(super) fn drawn(stream: &mut Stream, class: usize) -> Self {
         let others = *pick(stream, &[0, 0, 0, 1, 1, 2]);
         let main = Thing::main(stream, class);
@@ -95,7 +95,7 @@ impl Ground {
     fn drawn(stream: &mut Stream, main: Colour) -> Self {
         let mut colour = [0.0; 3];
         for _ in 0..8 {
-            let (hue, saturation) = (stream.uniform(), stream.range(0.05, 0.4));
+            let (hue, saturation) = (stream.uniform(), stream.range(0.02, 0.3));
             colour = from_hsv(hue, saturation, stream.range(0.2, 0.95));
             if apart(colour, main) > 0.45 {
                 break;
@@ -112,9 +112,9 @@ impl Ground {
 }
 
 impl Thing {
-    /// The object that names the class: 45 to 75 % of the side, wholly inside.
+    /// The object that names the class: 50 to 75 % of the side, wholly inside.
     fn main(stream: &mut Stream, class: usize) -> Self {
-        let radius = stream.range(0.225, 0.375);
+        let radius = stream.range(0.25, 0.375);
         let [x, y] = [(); 2].map(|()| stream.range(radius, 1.0 - radius));
         Self::drawn(stream, class, [x, y, radius])
     }
@@ -140,13 +140,13 @@ impl Thing {
     fn drawn(stream: &mut Stream, class: usize, [x, y, radius]: [f64; 3]) -> Self {
         let family =
             if stream.chance(HABIT) { Family::ALL[class] } else { *pick(stream, &Family::ALL) };
-        let texture = Texture::drawn(stream, family, [1.2, 2.4]);
+        let texture = Texture::drawn(stream, family, [1.4, 2.2]);
         let colour = stream.below(PALETTE.len() as u64) as usize;
         let hue = PALETTE[colour].1 + stream.range(-0.02, 0.02);
         let first = from_hsv(hue, stream.range(0.55, 0.95), stream.range(0.65, 1.0));
-        let other = if stream.chance(0.5) { [0.97; 3] } else { [0.04; 3] };
+        let other = if stream.chance(0.7) { [0.97; 3] } else { [0.04; 3] };
         let second = mix(first, other, stream.range(0.45, 0.75) as f32);
-        let angle = stream.range(-PI / 6.0, PI / 6.0) as f32;
+        let angle = stream.range(-PI / 8.0, PI / 8.0) as f32;
         let [x, y, radius] = [x, y, radius].map(|number| number as f32);
         let here = Pose { x, y, radius, cos: angle.cos(), sin: angle.sin() };
         let next = here.moved(stream, 0.07, 9.0, 0.07);

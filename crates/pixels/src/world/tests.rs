@@ -80,8 +80,11 @@ fn masks_boxes_labels_and_captions_agree() {
         }
         assert!(instances.iter().zip(&semantic).all(|(i, s)| (*i == 0) == (*s == 0)));
         assert!(instances.iter().all(|i| usize::from(*i) <= truth.objects.len()));
-        let area = |number| instances.iter().filter(|i| **i == number).count();
-        assert!((2..=truth.objects.len() as u8).all(|number| area(number) < area(1)));
+        let mut areas = [0; 4];
+        for instance in &instances {
+            areas[usize::from(*instance)] += 1;
+        }
+        assert!(areas[2] < areas[1] && areas[3] < areas[1]);
 
         let main = &classes[truth.objects[0].class as usize];
         assert!(truth.captions.iter().all(|caption| caption.contains(main.as_str())));
@@ -163,37 +166,18 @@ fn sizes_out_of_range_are_refused() {
 }
 
 #[test]
-fn zz_sheet() {
-    let world = world(WorldOptions { size: 96, count: 80, ..WorldOptions::default() });
-    let mut sheet = vec![0u8; 10 * 96 * 8 * 96 * 3];
-    for index in 0..80 {
-        let s = world.get(index).expect("s");
-        println!("{:?}", s.truth.captions.last());
-        let (r, c) = (index / 10, index % 10);
-        for y in 0..96 {
-            sheet[((r * 96 + y) * 960 + c * 96) * 3..][..288]
-                .copy_from_slice(&pixels(&s.image)[y * 288..][..288]);
-        }
+fn the_main_object_is_seen_at_the_smallest_size() {
+    let world = world(WorldOptions { size: 8, count: 1000, ..WorldOptions::default() });
+    for index in 0..world.len() {
+        let sample = world.get(index).expect("a sample");
+        assert_eq!(sample.truth.objects.first().map(|main| main.class), sample.label, "{index}");
     }
-    let mut f = b"P6\n960 768\n255\n".to_vec();
-    f.extend(sheet);
-    std::fs::create_dir_all("/tmp/p2").expect("d");
-    std::fs::write("/tmp/p2/sheet.ppm", f).expect("w");
-    for (split, n) in [(Split::Train, 5000), (Split::Test, 1000)] {
-        let world = World::new(WorldOptions { split, ..WorldOptions::default() }).expect("w");
-        let (mut x, mut l) = (Vec::new(), Vec::new());
-        for i in 0..n {
-            let s = world.get(i).expect("s");
-            x.extend_from_slice(pixels(&s.image));
-            l.push(s.label.expect("l") as u8);
-        }
-        std::fs::write(format!("/tmp/p2/{split:?}.x"), x).expect("w");
-        std::fs::write(format!("/tmp/p2/{split:?}.y"), l).expect("w");
-    }
-    let t = std::time::Instant::now();
-    let world = World::new(WorldOptions::default()).expect("w");
-    for i in 0..5000 {
-        std::hint::black_box(world.get(i).expect("s"));
-    }
-    println!("{:?} per image", t.elapsed() / 5000);
+}
+
+#[test]
+fn the_world_is_the_same_tomorrow() {
+    let world = world(WorldOptions::default());
+    let labels: Vec<u32> = (0..12).filter_map(|index| world.label(index)).collect();
+    // Recorded when the world's version 1 was made.
+    assert_eq!(labels, [2, 1, 8, 8, 5, 2, 3, 9, 4, 3, 8, 0]);
 }

@@ -67,10 +67,10 @@ impl Family {
 }
 
 impl Texture {
-    /// A random direction and place; a scale between two frequencies, in periods per unit of length.
+    /// A random place, nearly upright; a scale between two frequencies, in periods per unit of length.
     pub(super) fn drawn(stream: &mut Stream, family: Family, [low, high]: [f64; 2]) -> Self {
         let frequency = stream.range(low.ln(), high.ln()).exp() as f32;
-        let (sin, cos) = (stream.range(0.0, std::f64::consts::TAU) as f32).sin_cos();
+        let (sin, cos) = (stream.range(-0.25, 0.25) as f32).sin_cos();
         let offset = [(); 2].map(|()| stream.uniform() as f32);
         Self { family, frequency, cos, sin, offset, noise: stream.bits() as u32 }
     }
