@@ -6,10 +6,9 @@ use crate::image::Image;
 /// passes through 8-bit HSV, which changes some samples by a level or two.
 pub fn hue(image: &mut Image, shift: f32) {
     let steps = (f64::from(shift) * 255.0) as i32 as u8;
-    let sectors = Sector::table();
     for pixel in super::rgb(image).as_chunks_mut::<3>().0 {
         let [h, s, v] = to_hsv(*pixel);
-        *pixel = to_rgb(&sectors[usize::from(h.wrapping_add(steps))], s, v);
+        *pixel = to_rgb(SECTORS[usize::from(h.wrapping_add(steps))], s, v);
     }
 }
 
@@ -37,21 +36,34 @@ struct Sector {
     along: f64,
 }
 
-impl Sector {
-    fn table() -> [Self; 256] {
-        std::array::from_fn(|hue| {
-            let sixths = hue as f64 * 6.0 / 255.0;
-            let along = (sixths - sixths.floor()) as f32;
-            Self { side: sixths as u8 % 6, along: along.into() }
-        })
+static SECTORS: [Sector; 256] = {
+    let mut table = [Sector { side: 0, along: 0.0 }; 256];
+    let mut hue = 0;
+    while hue < 256 {
+        let sixths = hue as f64 * 6.0 / 255.0;
+        let whole = sixths as u8;
+        table[hue] = Sector { side: whole % 6, along: (sixths - whole as f64) as f32 as f64 };
+        hue += 1;
     }
-}
+    table
+};
 
-fn to_rgb(sector: &Sector, s: u8, v: u8) -> [u8; 3] {
+/// Saturation in [0, 1], in Pillow's single precision.
+static SATURATIONS: [f64; 256] = {
+    let mut table = [0.0; 256];
+    let mut saturation = 0;
+    while saturation < 256 {
+        table[saturation] = (saturation as f64 / 255.0) as f32 as f64;
+        saturation += 1;
+    }
+    table
+};
+
+fn to_rgb(sector: Sector, s: u8, v: u8) -> [u8; 3] {
     /// Which of v, t, p and q red, green and blue are, side by side.
     const PARTS: [[usize; 3]; 6] =
         [[0, 1, 2], [3, 0, 2], [2, 0, 1], [2, 3, 0], [1, 2, 0], [0, 2, 3]];
-    let saturation = f64::from((f64::from(s) / 255.0) as f32);
+    let saturation = SATURATIONS[usize::from(s)];
     let value = f64::from(v);
     // Adding a half and truncating rounds these non-negative numbers half up.
     let part = |dilution: f64| (value * (1.0 - dilution) + 0.5) as u8;
