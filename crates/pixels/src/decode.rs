@@ -8,6 +8,7 @@ use std::panic::catch_unwind;
 
 use crate::image::Image;
 
+mod directory;
 mod jpeg;
 mod orientation;
 mod other;

@@ -168,7 +168,8 @@ fn single_colours_equal_pillow() {
     };
     let luma: Vec<u8> = after(ops::grayscale).into_iter().step_by(3).collect();
     assert_eq!(luma, [88, 154, 29, 128, 255, 2, 119, 142]);
-    let starts: [(fn(&mut Image), &[u8]); 9] = [
+    type Op = fn(&mut Image);
+    let starts: [(Op, &[u8]); 9] = [
         (|i| ops::brightness(i, 0.6), &[120, 18, 54, 6, 150, 24, 0, 0, 153, 76, 76, 76]),
         (|i| ops::brightness(i, 1.4), &[255, 42, 126, 14, 255, 56, 0, 0, 255, 179, 179, 179]),
         (|i| ops::contrast(i, 0.6), &[166, 63, 100, 51, 196, 70, 46, 46, 199, 122, 122, 122]),
