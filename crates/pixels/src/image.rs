@@ -33,6 +33,7 @@ impl Image {
     }
 
     /// The same picture with 8 bits: 16-bit samples keep their high byte.
+    #[must_use]
     pub fn into_u8(self) -> Self {
         match self.samples {
             Samples::U8(_) => self,

@@ -88,7 +88,9 @@ impl ViewRecord {
         }
         vector[11] = jitter.hue * 2.0;
         for (place, &op) in jitter.order.iter().enumerate() {
-            vector[12 + usize::from(op)] = place as f32 / 3.0 * 2.0 - 1.0;
+            if let Some(number) = vector[12..16].get_mut(usize::from(op)) {
+                *number = place as f32 / 3.0 * 2.0 - 1.0;
+            }
         }
         vector[16] = flag(self.grayscale);
         vector[17] = flag(self.blur.is_some());

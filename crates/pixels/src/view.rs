@@ -41,7 +41,8 @@ pub fn choose(source: [usize; 2], spec: &ViewSpec, draw: Draw) -> ViewRecord {
     }
 }
 
-/// The pixels of a view whose record is known; the same bytes as when it was first made.
+/// The pixels of a view whose record is known; the same bytes as when it was first made. Panics if the record is
+/// of another image, so that its crop leaves this one.
 pub fn replay(image: &Image, spec: &ViewSpec, record: &ViewRecord) -> Image {
     let interpolation = spec.crop.interpolation;
     let mut view = resize(image, record.crop, spec.size, spec.size, interpolation);

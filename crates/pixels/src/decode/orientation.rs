@@ -1,5 +1,6 @@
 //! The orientation that a camera stores beside the pixels.
 
+use super::directory;
 use crate::image::{Image, Samples};
 
 /// How stored pixels are turned to be upright: the values 2 to 8 of the EXIF tag 0x0112.
@@ -57,26 +58,46 @@ fn turn<T: Copy>(samples: &[T], image: &Image, orientation: Orientation) -> Vec<
     out
 }
 
-/// The orientation in an EXIF block, which is a small TIFF file: byte order, offset of the first directory, entries
-/// of twelve bytes. `None` where there is none, or the block is broken.
+/// The orientation in an EXIF block; `None` where there is none, or the block is broken.
 pub fn of_exif(exif: &[u8]) -> Option<Orientation> {
     const TAG: u16 = 0x0112;
-    const SHORT: u16 = 3;
     let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    let little = match exif.get(..2)? {
-        b"II" => true,
-        b"MM" => false,
-        _ => return None,
-    };
-    let short = |at: usize| {
-        let bytes = [*exif.get(at)?, *exif.get(at + 1)?];
-        Some(if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
-    };
-    let halves = [short(4)?, short(6)?].map(usize::from);
-    let directory = if little { halves[0] | halves[1] << 16 } else { halves[0] << 16 | halves[1] };
-    let entries = usize::from(short(directory)?);
-    (0..entries)
-        .map(|entry| directory + 2 + 12 * entry)
-        .find(|&at| short(at) == Some(TAG) && short(at + 2) == Some(SHORT))
-        .and_then(|at| Orientation::new(short(at + 8)?.into()))
+    Orientation::new(directory::find(exif, TAG)?.value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_orientation_is_turned_upright() {
+        let stored = Image::from_u8(3, 2, 1, vec![0, 1, 2, 3, 4, 5]);
+        let upright: [(u64, [u8; 6]); 8] = [
+            (1, [0, 1, 2, 3, 4, 5]),
+            (2, [2, 1, 0, 5, 4, 3]),
+            (3, [5, 4, 3, 2, 1, 0]),
+            (4, [3, 4, 5, 0, 1, 2]),
+            (5, [0, 3, 1, 4, 2, 5]),
+            (6, [3, 0, 4, 1, 5, 2]),
+            (7, [5, 2, 4, 1, 3, 0]),
+            (8, [2, 5, 1, 4, 0, 3]),
+        ];
+        for (value, expected) in upright {
+            let image = apply(stored.clone(), Orientation::new(value));
+            assert_eq!(image.width, if value < 5 { 3 } else { 2 });
+            assert_eq!(image.as_u8(), Some(&expected[..]), "orientation {value}");
+        }
+    }
+
+    #[test]
+    fn the_tag_is_found_in_both_byte_orders() {
+        let big = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let little = b"II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        assert_eq!(of_exif(big), Some(Orientation(6)));
+        assert_eq!(of_exif(little), Some(Orientation(6)));
+        for length in 0..little.len() {
+            // Cut anywhere, it is found or not, and nothing else happens.
+            let _ = of_exif(&little[..length]);
+        }
+    }
 }

@@ -8,10 +8,13 @@ use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
 use super::transparency::over_white;
-use super::{DecodeError, MAX_SAMPLES, check_size, orientation};
+use super::{DecodeError, MAX_SAMPLES, check_size, directory, orientation};
 use crate::image::{Image, Samples};
 
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+    let greyed = without_palette(bytes);
+    let indexed = greyed.is_some();
+    let bytes = greyed.as_deref().unwrap_or(bytes);
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(explain)?.with_limits(limits());
     let (width, height) = decoder.dimensions().map_err(explain)?;
     let color = decoder.colortype().map_err(explain)?;
@@ -25,7 +28,7 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let samples = match result {
         DecodingResult::U8(samples) => Samples::U8(match color.bit_depth() {
             8 => size.interleave(&samples)?,
-            bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, color)?)?,
+            bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, indexed)?)?,
             bits => return Err(unsupported(color, bits)),
         }),
         DecodingResult::U16(samples) => Samples::U16(size.interleave(&samples)?),
@@ -33,6 +36,19 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     };
     let image = in_colour(Image { width, height, channels, samples }, color)?;
     Ok(orientation::apply(image, upright.and_then(orientation::Orientation::new)))
+}
+
+/// The file with its palette indices declared as grey, which the library reads; `None` if it has no palette.
+fn without_palette(bytes: &[u8]) -> Option<Vec<u8>> {
+    const PHOTOMETRIC: u16 = 262;
+    const PALETTE: u16 = 3;
+    const BLACK_IS_ZERO: u16 = 1;
+    let kind = directory::find(bytes, PHOTOMETRIC).filter(|kind| kind.value == PALETTE)?;
+    let mut grey = bytes.to_vec();
+    let value = BLACK_IS_ZERO;
+    let value = if kind.little_endian { value.to_le_bytes() } else { value.to_be_bytes() };
+    grey[kind.at].copy_from_slice(&value);
+    Some(grey)
 }
 
 /// The library's own limits, wide enough for what [`check_size`] lets through.
@@ -66,13 +82,13 @@ impl Size {
 
     /// Samples of fewer than 8 bits, packed into bytes row by row, as whole bytes. Intensities are spread over 0 to
     /// 255; indices of a palette stay as they are.
-    fn unpack(&self, packed: &[u8], bits: u8, color: ColorType) -> Result<Vec<u8>, DecodeError> {
+    fn unpack(&self, packed: &[u8], bits: u8, indexed: bool) -> Result<Vec<u8>, DecodeError> {
         let (bits, mask) = (usize::from(bits), (1u16 << bits) - 1);
         let line = self.width * if self.planes == 1 { self.channels } else { 1 };
         let stride = (line * bits).div_ceil(8);
         let rows = self.height * self.planes;
         let packed = packed.get(..stride * rows).ok_or_else(DecodeError::truncated)?;
-        let spread = if matches!(color, ColorType::Palette(_)) { 1 } else { 255 / mask };
+        let spread = if indexed { 1 } else { 255 / mask };
         let mut out = Vec::with_capacity(line * rows);
         for row in packed.chunks_exact(stride) {
             out.extend((0..line).map(|x| {
@@ -104,13 +120,9 @@ fn in_colour(image: Image, color: ColorType) -> Result<Image, DecodeError> {
             let rgb = samples.as_chunks().0.iter().flat_map(|&pixel| from_cmyk(pixel)).collect();
             image(3, Samples::U8(rgb))
         }
-        (
-            ColorType::Gray(_)
-            | ColorType::RGB(_)
-            | ColorType::Palette(_)
-            | ColorType::Multiband { .. },
-            samples,
-        ) => image(channels, samples),
+        (ColorType::Gray(_) | ColorType::RGB(_) | ColorType::Multiband { .. }, samples) => {
+            image(channels, samples)
+        }
         _ => Err(unsupported(color, color.bit_depth())),
     }
 }

@@ -99,15 +99,14 @@ fn blur_rows<T: Depth>(samples: &mut [T], width: usize, channels: usize, kernel:
     for row in samples.chunks_exact_mut(line) {
         for _ in 0..PASSES {
             padded[margin..margin + line].copy_from_slice(row);
-            for (at, pixel) in padded[..margin].chunks_exact_mut(channels).enumerate() {
-                debug_assert!(at < kernel.reach());
+            for pixel in padded[..margin].chunks_exact_mut(channels) {
                 pixel.copy_from_slice(&row[..channels]);
             }
             for pixel in padded[margin + line..].chunks_exact_mut(channels) {
                 pixel.copy_from_slice(&row[line - channels..]);
             }
-            sums.fill(T::Sum::default());
-            for step in 1..=2 * kernel.radius + 1 {
+            set(&mut sums, &padded[channels..][..line]);
+            for step in 2..=2 * kernel.radius + 1 {
                 add(&mut sums, &padded[step * channels..][..line]);
             }
             let far = &padded[2 * margin..][..line];
@@ -130,12 +129,18 @@ fn blur_columns<T: Depth>(samples: &mut [T], height: usize, kernel: BoxKernel) {
             &before[at * line..][..line]
         };
         for (y, target) in samples.chunks_exact_mut(line).enumerate() {
-            sums.fill(T::Sum::default());
-            for offset in 1..=2 * kernel.radius + 1 {
+            set(&mut sums, row(y, 1));
+            for offset in 2..=2 * kernel.radius + 1 {
                 add(&mut sums, row(y, offset));
             }
             weigh(target, &sums, row(y, 0), row(y, 2 * kernel.reach()), kernel);
         }
+    }
+}
+
+fn set<T: Depth>(sums: &mut [T::Sum], samples: &[T]) {
+    for (sum, sample) in sums.iter_mut().zip(samples) {
+        *sum = sample.widen();
     }
 }
 

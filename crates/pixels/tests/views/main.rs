@@ -6,6 +6,7 @@ mod oracles;
 mod pillow;
 mod plans;
 mod rendering;
+mod tiffs;
 
 use std::path::PathBuf;
 

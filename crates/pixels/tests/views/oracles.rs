@@ -9,6 +9,9 @@ use pixels::view::{random_resized_crop, write_normalized};
 
 use crate::{pattern, signature};
 
+/// A transform with its parameters.
+type Op = fn(&mut Image);
+
 fn whole(image: &Image) -> CropBox {
     CropBox { top: 0, left: 0, height: image.height, width: image.width }
 }
@@ -79,7 +82,6 @@ fn resized_pictures_equal_pillow() {
 
 #[test]
 fn colour_and_blur_equal_pillow() {
-    type Op = fn(&mut Image);
     let cases: [(&str, Op, (u64, u64)); 18] = [
         ("source", |_| (), (1_182_208, 148_668_750)),
         ("brightness 0.6", |i| ops::brightness(i, 0.6), (705_655, 88_742_620)),
@@ -168,7 +170,7 @@ fn single_colours_equal_pillow() {
     };
     let luma: Vec<u8> = after(ops::grayscale).into_iter().step_by(3).collect();
     assert_eq!(luma, [88, 154, 29, 128, 255, 2, 119, 142]);
-    let starts: [(fn(&mut Image), &[u8]); 9] = [
+    let starts: [(Op, &[u8]); 9] = [
         (|i| ops::brightness(i, 0.6), &[120, 18, 54, 6, 150, 24, 0, 0, 153, 76, 76, 76]),
         (|i| ops::brightness(i, 1.4), &[255, 42, 126, 14, 255, 56, 0, 0, 255, 179, 179, 179]),
         (|i| ops::contrast(i, 0.6), &[166, 63, 100, 51, 196, 70, 46, 46, 199, 122, 122, 122]),
