@@ -31,6 +31,9 @@ pub struct DecodeError {
     pub hint: Option<String>,
 }
 
+/// Which JPEG decoder this build has.
+pub const JPEG_DECODER: &str = "zune-jpeg (pure Rust)";
+
 /// The image in the bytes of a JPEG, PNG, WebP, TIFF, BMP, GIF or PNM file; of an animation or a multi-page file the
 /// first frame.
 ///
