@@ -18,7 +18,7 @@ const RUN: &str = "runs/demo";
 /// Sets up, builds, pretrains and probes; goes on where an earlier attempt was stopped.
 pub fn demo(root: &Path) -> Result<(), Failure> {
     let run = root.join(RUN);
-    if state(&run).as_deref() == Some("finished") {
+    if state(&run).as_deref() == Some("finished") && run.join("report.html").exists() {
         println!("{RUN} is finished; to start anew, remove it: rm -r {RUN}");
         show(&run);
         return Ok(());
