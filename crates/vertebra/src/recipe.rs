@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::evaluation::knn::KnnConfig;
 use crate::evaluation::linear::LinearConfig;
+pub use crate::hardware::{DeviceChoice, Precision};
 use crate::methods::MethodConfig;
 use crate::models::BackboneConfig;
 use crate::models::weights::nearest;
@@ -95,28 +96,6 @@ pub struct Evaluation {
     pub linear: LinearConfig,
 }
 
-/// The numbers networks compute in. Objectives, norms of losses and optimizer state are f32 in each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// bf16 where the hardware has it, else fp32.
-    #[default]
-    Auto,
-    Bf16,
-    Fp32,
-}
-
-/// Where to train.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceChoice {
-    /// The first GPU if there is one, else the CPU.
-    #[default]
-    Auto,
-    Cpu,
-    Cuda,
-}
-
 /// A recipe that has been checked: only [`RawRecipe::check`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe(RawRecipe);
@@ -195,6 +174,7 @@ impl RawRecipe {
         self.preprocess().check(self.data.channels).map_err(plan_error)?;
         self.backbone.check()?;
         self.method.check(self.plan().unfolded().len())?;
+        self.optimizer.check()?;
         Ok(Recipe(self))
     }
 

@@ -102,7 +102,8 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         run.optimizer.zero_grad();
         let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &context)?;
         if saving || logging || run.device == Device::Cpu {
-            refuse_non_finite(&loss, step, run.saved.as_deref())?;
+            refuse_non_finite(&loss, step, run.proven.as_deref())?;
+            run.proven.clone_from(&run.saved);
         }
 
         // Step. The schedule counts the steps done before this one, as VICReg's code does.
