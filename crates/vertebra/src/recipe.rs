@@ -135,36 +135,7 @@ impl RawRecipe {
 
     /// Everything that can be known to be wrong before the first image is read.
     pub fn check(self) -> Result<Recipe> {
-        let refuse = |field: &str, problem: String, hint: Option<&str>| {
-            Err(Error::Recipe { field: field.into(), problem, hint: hint.map(Into::into) })
-        };
-        if !(self.epochs > 0.0 && self.epochs.is_finite()) {
-            return refuse("epochs", format!("expected more than 0, got {}", self.epochs), None);
-        }
-        if self.batch < 2 {
-            let problem = format!("expected at least 2 images, got {}", self.batch);
-            return refuse("batch", problem, None);
-        }
-        if self.accumulate == 0 || self.batch % self.accumulate != 0 {
-            let problem = format!(
-                "{} micro-batches do not divide a batch of {}",
-                self.accumulate, self.batch
-            );
-            return refuse("accumulate", problem, None);
-        }
-        if !(0.0..=1.0).contains(&self.final_lr) {
-            return refuse("final_lr", format!("expected 0 to 1, got {}", self.final_lr), None);
-        }
-        if !(self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs) {
-            let problem = format!(
-                "expected 0 to less than {} epochs, got {}",
-                self.epochs, self.warmup_epochs
-            );
-            return refuse("warmup_epochs", problem, Some("shorten the warm-up with the run"));
-        }
-        if self.log_every == 0 || !(self.checkpoint_every > 0.0) {
-            return refuse("log_every", "it and checkpoint_every must be positive".into(), None);
-        }
+        self.check_numbers()?;
         let plan_error = |error: pixels::plan::PlanError| Error::Recipe {
             field: error.field,
             problem: error.problem,
@@ -176,6 +147,35 @@ impl RawRecipe {
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;
         Ok(Recipe(self))
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let positive = |number: f64| number > 0.0 && number.is_finite();
+        let warmup = self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs;
+        let divides = self.accumulate > 0 && self.batch.is_multiple_of(self.accumulate);
+        let checks = [
+            ("epochs", positive(self.epochs), "more than 0", self.epochs),
+            ("batch", self.batch >= 2, "at least 2 images", self.batch as f64),
+            ("accumulate", divides, "a divisor of `batch`", self.accumulate as f64),
+            ("warmup_epochs", warmup, "0 to less than `epochs`", self.warmup_epochs),
+            ("final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1", self.final_lr),
+            ("clip", self.clip.is_none_or(positive), "more than 0", self.clip.unwrap_or(0.0)),
+            ("log_every", self.log_every > 0, "at least 1 step", self.log_every as f64),
+            (
+                "checkpoint_every",
+                positive(self.checkpoint_every),
+                "more than 0 epochs",
+                self.checkpoint_every,
+            ),
+        ];
+        match checks.into_iter().find(|(_, holds, _, _)| !holds) {
+            None => Ok(()),
+            Some((field, _, wanted, found)) => Err(Error::Recipe {
+                field: field.into(),
+                problem: format!("expected {wanted}, got {found}"),
+                hint: None,
+            }),
+        }
     }
 
     pub fn plan(&self) -> ViewPlan {

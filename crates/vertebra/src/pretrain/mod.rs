@@ -170,8 +170,10 @@ fn journal_line(
         let origin = run.folder.path().to_path_buf();
         let encoder =
             encoder::from_variables(&run.spec, &variables, &origin, run.device, run.autocast)?;
-        if let Some(top1) = health::knn_of(&encoder, &run.source, run.recipe.seed)? {
-            values.insert("knn".into(), top1);
+        match health::knn_of(&encoder, &run.source, run.recipe.seed) {
+            Ok(top1) => values.extend(top1.map(|top1| ("knn".into(), top1))),
+            // To look at a run must not end it. Diverged weights end it at the next loss, which says more.
+            Err(error) => (watch.tell)(Event::Note(&format!("no k-NN at step {step}: {error}"))),
         }
     }
     Ok(JournalLine {

@@ -72,18 +72,15 @@ fn running_statistics_move_once_per_step() {
             let cut = moved(pieces);
             let first = "backbone.bn1.running_mean";
             assert!(distance(&cut[first], &whole[first]) < ANOTHER_ORDER, "{pieces} pieces");
-            // 0.81 of the initial variance of 1 is left after two moves, and 0.81⁴ = 0.43 after four times two. What
-            // the batch adds differs between pieces, but is positive.
+            // After two moves 0.81 of the initial variance of 1 is left, and the batch adds to it.
             for (name, variance) in cut.iter().filter(|(name, _)| name.ends_with("running_var")) {
                 let least = variance.min().double_value(&[]);
-                let moves = if name.starts_with("backbone.") { 0.81 } else { 0.8 };
-                assert!(least >= moves, "{name}: {least} after {pieces} pieces");
+                assert!(least > 0.8, "{name}: {least} after {pieces} pieces");
             }
         }
     }
 }
 
-/// The second pass begins from the statistics of the step before, as the first did: two steps are no different.
 #[test]
 fn statistics_of_the_projector_move_as_without_pieces() {
     let _alone = alone();

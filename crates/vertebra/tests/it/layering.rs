@@ -21,6 +21,9 @@ const FLOORS: [&[&str]; 11] = [
     &["doctor"],
 ];
 
+/// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
+const PARTS: [&str; 3] = ["models/layers", "methods/siamese", "training/groups"];
+
 #[test]
 fn every_floor_uses_only_the_floors_below() {
     let heights = heights();
@@ -34,6 +37,24 @@ fn every_floor_uses_only_the_floors_below() {
         }
     }
     assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn siblings_do_not_know_each_other() {
+    let mut wrong = Vec::new();
+    for (module, file, _) in uses() {
+        let folder = library().join(&module);
+        if Path::new(&file).parent() != Some(Path::new(&module)) || file.ends_with("mod.rs") {
+            continue;
+        }
+        let code = code(&library().join(&file));
+        let mut used = names_after(&code, "super::");
+        used.extend(names_after(&code, &format!("crate::{module}::")));
+        used.retain(|name| folder.join(format!("{name}.rs")).exists());
+        used.retain(|name| !PARTS.contains(&format!("{module}/{name}").as_str()));
+        wrong.extend(used.iter().map(|name| format!("{file} uses `{name}`")));
+    }
+    assert!(wrong.is_empty(), "siblings that know each other:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -64,6 +85,7 @@ fn the_floors_are_those_of_the_documentation() {
     let written: Vec<BTreeSet<&str>> = block
         .lines()
         .filter_map(|line| line.strip_prefix("//! "))
+        .filter(|line| !line.is_empty())
         .map(|line| {
             let names = line.split("  ").next().unwrap_or_default();
             names.split(", ").map(str::trim).collect()
