@@ -215,9 +215,9 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
         .ok()
         .and_then(|mut parsed| parsed.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.into()));
-    let mut keys = key.split('.').peekable();
+    let mut keys = key.split('.');
     let mut place = table.entry(keys.next().unwrap_or_default()).or_insert_with(empty);
-    while let Some(key) = keys.next() {
+    for key in keys {
         place = match place {
             toml::Value::Table(table) => table.entry(key).or_insert_with(empty),
             toml::Value::Array(array) => {

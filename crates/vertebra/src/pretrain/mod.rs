@@ -232,7 +232,7 @@ impl Meter {
     fn read(&mut self, step: u64, batch: usize, waited: Duration) -> (f64, f64) {
         let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
         let images = (step - self.step) as f64 * batch as f64;
-        let share = (waited - self.waited).as_secs_f64() / seconds;
+        let share = waited.saturating_sub(self.waited).as_secs_f64() / seconds;
         *self = Self { since: Instant::now(), step, waited };
         (images / seconds, share.min(1.0))
     }
