@@ -1,21 +1,68 @@
 //! What every method promises on every kind of backbone, and what a checkpoint does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor, nn};
 use tempfile::tempdir;
 use vertebra::error::Error;
 use vertebra::methods::Method;
-use vertebra::models::{BackboneConfig, weights};
+use vertebra::models::resnet::{ResNetConfig, Stem};
+use vertebra::models::vit::{Pool, VitConfig};
+use vertebra::models::{BackboneConfig, Mode, named_variables, no_tap, weights};
 use vertebra::training::checkpoint::{Checkpoint, EncoderSpec, Header};
 use vertebra::training::groups;
 use vertebra::training::optim::{Optimizer, OptimizerConfig};
 
-use crate::{CPU, alone, build, largest, pairs, tiny_backbones, tiny_methods, two_views};
+use crate::{CPU, alone, build, distance, largest, pairs, tiny_backbones, tiny_methods, two_views};
 
 /// Sums of f32 in another order: each rounds to 6e-8, and a handful of layers add up.
 const ANOTHER_ORDER: f64 = 1e-5;
+
+#[test]
+fn backbones_give_what_they_promise() {
+    let _alone = alone();
+    let narrow = ResNetConfig { stem: Stem::Standard, width: 4, zero_init_residual: true };
+    let mean = VitConfig { image: 16, patch: 8, pool: Pool::Mean };
+    let more = [BackboneConfig::Resnet50(narrow), BackboneConfig::VitTiny(mean)];
+    for config in tiny_backbones().into_iter().chain(more) {
+        tch::manual_seed(1);
+        let store = nn::VarStore::new(Device::Cpu);
+        let backbone = config.build(&store.root(), 3);
+        // Also of a size that a transformer's positions were not made for.
+        for side in [16, 24] {
+            let images = Tensor::randn([2, 3, side, side], (Kind::Float, Device::Cpu));
+            let mut seen = Vec::new();
+            let mut note = |name: &str, _: &Tensor| seen.push(name.to_string());
+            let features = backbone.forward(&images, Mode::Train, &mut note);
+            let what = format!("{} at {side} pixels", config.name());
+            assert_eq!(features.pooled.size(), [2, backbone.width()], "{what}");
+            assert_eq!(features.map.is_some(), config.is_convolutional(), "{what}");
+            assert_eq!(features.tokens.is_some(), !config.is_convolutional(), "{what}");
+            assert_eq!(seen.first().map(String::as_str), Some("stem"), "{what}");
+            assert_eq!(seen.last().map(String::as_str), Some("pooled"), "{what}");
+            let distinct: BTreeSet<&String> = seen.iter().collect();
+            assert_eq!(distinct.len(), seen.len(), "{what}: two taps of one name");
+        }
+    }
+}
+
+#[test]
+fn a_frozen_backbone_learns_nothing_and_sees_each_image_alone() {
+    let _alone = alone();
+    for config in tiny_backbones() {
+        tch::manual_seed(1);
+        let store = nn::VarStore::new(Device::Cpu);
+        let backbone = config.build(&store.root(), 3);
+        let images = Tensor::randn([4, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let pooled = |images: &Tensor| backbone.forward(images, Mode::Eval, &mut no_tap).pooled;
+        let before = weights::fingerprint(&named_variables(&store));
+        let together = pooled(&images);
+        let first = pooled(&images.narrow(0, 0, 1));
+        assert!(distance(&first, &together.narrow(0, 0, 1)) < ANOTHER_ORDER, "{}", config.name());
+        assert_eq!(weights::fingerprint(&named_variables(&store)), before, "{}", config.name());
+    }
+}
 
 #[test]
 fn losses_are_finite_and_every_parameter_gets_a_gradient() {
