@@ -23,9 +23,11 @@ use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, weights};
 use vertebra::training::collective::Alone;
 
-/// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws.
+/// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws. And one thread is
+/// enough for tensors this small, on which several only wait for each other.
 fn alone() -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
+    tch::set_num_threads(1);
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
