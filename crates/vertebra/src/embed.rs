@@ -23,15 +23,13 @@ pub fn write(table: &FeatureTable, source: &dyn Source, out: &Path) -> Result<Pa
     table.x.write_npy(&temporary)?;
     fs::rename(&temporary, out).map_err(Error::file("write", out))?;
     let rows = out.with_extension("jsonl");
-    let lines: String = table
-        .samples
-        .iter()
-        .zip(&table.labels)
-        .map(|(&sample, label)| {
-            let class = label.and_then(|label| source.classes().get(label as usize));
-            format!("{}\n", json!({ "name": source.name(sample), "label": label, "class": class }))
-        })
-        .collect();
+    let mut lines = String::new();
+    for (&sample, label) in table.samples.iter().zip(&table.labels) {
+        let class = label.and_then(|label| source.classes().get(label as usize));
+        let row = json!({ "name": source.name(sample), "label": label, "class": class });
+        lines.push_str(&row.to_string());
+        lines.push('\n');
+    }
     record::write_atomically(&rows, lines.as_bytes())?;
     Ok(rows)
 }

@@ -3,10 +3,32 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 
+use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::recipe::{DeviceChoice, Precision};
+
+/// The numbers networks compute in. Objectives, norms of losses and optimizer state are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the hardware has it, else fp32.
+    #[default]
+    Auto,
+    Bf16,
+    Fp32,
+}
+
+/// Where to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// The first GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+}
 
 /// Puts the process in order before libtorch is first asked for anything: threads that wait must sleep, and the CUDA half is
 /// loaded where it lies beside libtorch.

@@ -3,11 +3,12 @@
 //! Floors, from the top; a floor uses those below it, and never a sibling or anything above:
 //!
 //! ```text
-//! scoring, embed, bench, doctor   a run judged; features as files; speed; this machine
-//! pretrain             the loop
+//! doctor               this machine, examined
+//! scoring, embed, bench  a run judged; features as files; speed
+//! gallery, pretrain    a run's pictures; the loop
 //! recipe               what a run is, as checked data
 //! methods              one file per paper
-//! gallery, evaluation  frozen encoders, one file per protocol
+//! evaluation           frozen encoders, one file per protocol
 //! training             optimizers, groups, schedules, checkpoints
 //! objectives           pure functions of gathered tensors
 //! models               backbones, heads, weights in and out

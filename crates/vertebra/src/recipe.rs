@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::evaluation::knn::KnnConfig;
 use crate::evaluation::linear::LinearConfig;
+pub use crate::hardware::{DeviceChoice, Precision};
 use crate::methods::MethodConfig;
 use crate::models::BackboneConfig;
 use crate::models::weights::nearest;
@@ -95,28 +96,6 @@ pub struct Evaluation {
     pub linear: LinearConfig,
 }
 
-/// The numbers networks compute in. Objectives, norms of losses and optimizer state are f32 in each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// bf16 where the hardware has it, else fp32.
-    #[default]
-    Auto,
-    Bf16,
-    Fp32,
-}
-
-/// Where to train.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceChoice {
-    /// The first GPU if there is one, else the CPU.
-    #[default]
-    Auto,
-    Cpu,
-    Cuda,
-}
-
 /// A recipe that has been checked: only [`RawRecipe::check`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe(RawRecipe);
@@ -156,36 +135,7 @@ impl RawRecipe {
 
     /// Everything that can be known to be wrong before the first image is read.
     pub fn check(self) -> Result<Recipe> {
-        let refuse = |field: &str, problem: String, hint: Option<&str>| {
-            Err(Error::Recipe { field: field.into(), problem, hint: hint.map(Into::into) })
-        };
-        if !(self.epochs > 0.0 && self.epochs.is_finite()) {
-            return refuse("epochs", format!("expected more than 0, got {}", self.epochs), None);
-        }
-        if self.batch < 2 {
-            let problem = format!("expected at least 2 images, got {}", self.batch);
-            return refuse("batch", problem, None);
-        }
-        if self.accumulate == 0 || self.batch % self.accumulate != 0 {
-            let problem = format!(
-                "{} micro-batches do not divide a batch of {}",
-                self.accumulate, self.batch
-            );
-            return refuse("accumulate", problem, None);
-        }
-        if !(0.0..=1.0).contains(&self.final_lr) {
-            return refuse("final_lr", format!("expected 0 to 1, got {}", self.final_lr), None);
-        }
-        if !(self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs) {
-            let problem = format!(
-                "expected 0 to less than {} epochs, got {}",
-                self.epochs, self.warmup_epochs
-            );
-            return refuse("warmup_epochs", problem, Some("shorten the warm-up with the run"));
-        }
-        if self.log_every == 0 || !(self.checkpoint_every > 0.0) {
-            return refuse("log_every", "it and checkpoint_every must be positive".into(), None);
-        }
+        self.check_numbers()?;
         let plan_error = |error: pixels::plan::PlanError| Error::Recipe {
             field: error.field,
             problem: error.problem,
@@ -195,7 +145,37 @@ impl RawRecipe {
         self.preprocess().check(self.data.channels).map_err(plan_error)?;
         self.backbone.check()?;
         self.method.check(self.plan().unfolded().len())?;
+        self.optimizer.check()?;
         Ok(Recipe(self))
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let positive = |number: f64| number > 0.0 && number.is_finite();
+        let warmup = self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs;
+        let divides = self.accumulate > 0 && self.batch.is_multiple_of(self.accumulate);
+        let checks = [
+            ("epochs", positive(self.epochs), "more than 0", self.epochs),
+            ("batch", self.batch >= 2, "at least 2 images", self.batch as f64),
+            ("accumulate", divides, "a divisor of `batch`", self.accumulate as f64),
+            ("warmup_epochs", warmup, "0 to less than `epochs`", self.warmup_epochs),
+            ("final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1", self.final_lr),
+            ("clip", self.clip.is_none_or(positive), "more than 0", self.clip.unwrap_or(0.0)),
+            ("log_every", self.log_every > 0, "at least 1 step", self.log_every as f64),
+            (
+                "checkpoint_every",
+                positive(self.checkpoint_every),
+                "more than 0 epochs",
+                self.checkpoint_every,
+            ),
+        ];
+        match checks.into_iter().find(|(_, holds, _, _)| !holds) {
+            None => Ok(()),
+            Some((field, _, wanted, found)) => Err(Error::Recipe {
+                field: field.into(),
+                problem: format!("expected {wanted}, got {found}"),
+                hint: None,
+            }),
+        }
     }
 
     pub fn plan(&self) -> ViewPlan {
@@ -235,9 +215,9 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
         .ok()
         .and_then(|mut parsed| parsed.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.into()));
-    let mut keys = key.split('.').peekable();
+    let mut keys = key.split('.');
     let mut place = table.entry(keys.next().unwrap_or_default()).or_insert_with(empty);
-    while let Some(key) = keys.next() {
+    for key in keys {
         place = match place {
             toml::Value::Table(table) => table.entry(key).or_insert_with(empty),
             toml::Value::Array(array) => {

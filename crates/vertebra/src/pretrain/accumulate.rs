@@ -1,7 +1,5 @@
 //! One backward pass of a batch, whole or in micro-batches with the same result.
 
-use std::collections::BTreeMap;
-
 use tch::Tensor;
 
 use crate::error::Result;
@@ -12,7 +10,7 @@ use crate::methods::{Context, Loss, Method};
 /// With `micro_batches` > 1, the gradient is that of the whole batch, also for losses that compare samples with each
 /// other (Gao 2021, GradCache): embed piece by piece without a graph, take the loss of all embeddings together and its
 /// gradient with respect to them, then embed each piece again and send its part of that gradient back. Batch norm inside
-/// `embed` sees one piece at a time; its running statistics move once, as they would without pieces.
+/// `embed` sees one piece at a time; its running statistics move once, by the mean over the pieces.
 pub fn backward(
     method: &mut dyn Method,
     views: &[Tensor],
@@ -29,10 +27,10 @@ pub fn backward(
     let piece = |i: usize| -> Vec<Tensor> {
         views.iter().map(|view| view.narrow(0, i as i64 * size, size)).collect()
     };
-    let statistics = running_statistics(method);
+    let mut statistics = Statistics::of(method);
     let pieces: Vec<Vec<Tensor>> =
         tch::no_grad(|| (0..micro_batches).map(|i| method.embed(&piece(i), context)).collect());
-    tch::no_grad(|| statistics.into_iter().for_each(|(mut live, saved)| live.copy_(&saved)));
+    statistics.restore();
 
     let leaves: Vec<Tensor> = (0..pieces[0].len())
         .map(|part| {
@@ -44,6 +42,7 @@ pub fn backward(
     let loss = method.loss(&leaves, context)?;
     loss.total.backward();
 
+    let mut statistics = Statistics::of(method);
     for i in 0..micro_batches {
         let embedded = method.embed(&piece(i), context);
         let start = i as i64 * size;
@@ -57,20 +56,58 @@ pub fn backward(
         if let Some(surrogate) = surrogate {
             surrogate.backward();
         }
+        statistics.add();
     }
+    statistics.settle();
     Ok(loss)
 }
 
-/// Variables that are not parameters, with copies of their values.
-fn running_statistics(method: &dyn Method) -> Vec<(Tensor, Tensor)> {
-    let parameters: BTreeMap<String, Tensor> = method.parameters();
-    method
-        .variables()
-        .into_iter()
-        .filter(|(name, _)| !parameters.contains_key(name))
-        .map(|(_, live)| {
-            let saved = live.copy();
-            (live, saved)
-        })
-        .collect()
+/// The variables that are not parameters, as they were, and what the pieces make of them.
+struct Statistics {
+    live: Vec<Tensor>,
+    before: Vec<Tensor>,
+    /// The mean over the pieces so far.
+    mean: Vec<Tensor>,
+    pieces: f64,
+}
+
+impl Statistics {
+    fn of(method: &dyn Method) -> Self {
+        let parameters = method.parameters();
+        let live: Vec<Tensor> = method
+            .variables()
+            .into_iter()
+            .filter(|(name, _)| !parameters.contains_key(name))
+            .map(|(_, live)| live)
+            .collect();
+        let copies = || live.iter().map(Tensor::copy).collect();
+        Self { before: copies(), mean: copies(), live, pieces: 0.0 }
+    }
+
+    /// As if no piece had been seen.
+    fn restore(&mut self) {
+        tch::no_grad(|| {
+            self.live.iter_mut().zip(&self.before).for_each(|(live, before)| live.copy_(before));
+        });
+    }
+
+    /// Takes what the last piece made of them into the mean; the next piece begins where this one began.
+    fn add(&mut self) {
+        self.pieces += 1.0;
+        tch::no_grad(|| {
+            for (mean, live) in self.mean.iter_mut().zip(&self.live) {
+                // A variable that no piece moves keeps its bits, which a sum divided again would not.
+                let step = (live - &*mean) / self.pieces;
+                let _ = mean.g_add_(&step.to_kind(mean.kind()));
+            }
+        });
+        self.restore();
+    }
+
+    /// Makes the mean the new value: one move by what all pieces saw, as a whole batch would do.
+    fn settle(&mut self) {
+        tch::no_grad(|| {
+            self.live.iter_mut().zip(&self.mean).for_each(|(live, mean)| live.copy_(mean));
+        });
+    }
 }

@@ -102,7 +102,8 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         run.optimizer.zero_grad();
         let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &context)?;
         if saving || logging || run.device == Device::Cpu {
-            refuse_non_finite(&loss, step, run.saved.as_deref())?;
+            refuse_non_finite(&loss, step, run.proven.as_deref())?;
+            run.proven.clone_from(&run.saved);
         }
 
         // Step. The schedule counts the steps done before this one, as VICReg's code does.
@@ -171,8 +172,10 @@ fn journal_line(
         let origin = run.folder.path().to_path_buf();
         let encoder =
             encoder::from_variables(&run.spec, &variables, &origin, run.device, run.autocast)?;
-        if let Some(top1) = health::knn_of(&encoder, &run.source, run.recipe.seed)? {
-            values.insert("knn".into(), top1);
+        match health::knn_of(&encoder, &run.source, run.recipe.seed) {
+            Ok(top1) => values.extend(top1.map(|top1| ("knn".into(), top1))),
+            // To look at a run must not end it. Diverged weights end it at the next loss, which says more.
+            Err(error) => (watch.tell)(Event::Note(&format!("no k-NN at step {step}: {error}"))),
         }
     }
     Ok(JournalLine {
@@ -231,7 +234,7 @@ impl Meter {
     fn read(&mut self, step: u64, batch: usize, waited: Duration) -> (f64, f64) {
         let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
         let images = (step - self.step) as f64 * batch as f64;
-        let share = (waited - self.waited).as_secs_f64() / seconds;
+        let share = waited.saturating_sub(self.waited).as_secs_f64() / seconds;
         *self = Self { since: Instant::now(), step, waited };
         (images / seconds, share.min(1.0))
     }

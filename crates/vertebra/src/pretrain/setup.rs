@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub begun: Begun,
     /// The newest checkpoint.
     pub saved: Option<PathBuf>,
+    /// The newest checkpoint whose weights have given a finite loss since.
+    pub proven: Option<PathBuf>,
     pub peak_lr: f64,
     /// Share of the run in which the learning rate rises.
     pub warmup: f64,
@@ -122,6 +124,7 @@ impl Run {
             steps,
             begun,
             saved,
+            proven: None,
         })
     }
 

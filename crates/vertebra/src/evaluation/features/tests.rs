@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,9 +83,11 @@ fn encoder(factor: f64) -> (Encoder, Arc<AtomicUsize>) {
             normalize: Normalize { mean: vec![0.0], std: vec![1.0] },
         },
         channels: 1,
+        channels_last: false,
         device: Device::Cpu,
         autocast: None,
         weights_hash: format!("{factor}"),
+        variables: BTreeMap::new(),
     };
     (encoder, batches)
 }
