@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::texture::{Family, Texture};
 
 /// The texture family that a class likes is taken with this probability; otherwise any family is.
-const HABIT: f64 = 0.7;
+const HABIT: f64 = 0.85;
 
 /// Everything drawn about one sample.
 pub(super) struct Scene {
@@ -70,7 +70,7 @@ pub(super) const PALETTE: [(&str, f64); 8] = [
 impl Scene {
     /// Draws a scene whose main object is of a class, as an index into [`Shape::ALL`].
     pub(super) fn drawn(stream: &mut Stream, class: usize) -> Self {
-        let others = *pick(stream, &[0, 0, 0, 1, 1, 2]);
+        let others = *pick(stream, &[0, 0, 0, 0, 1, 1, 2]);
         let main = Thing::main(stream, class);
         let ground = Ground::drawn(stream, main.colours[0]);
         let mut objects = vec![main];
@@ -112,9 +112,9 @@ impl Ground {
 }
 
 impl Thing {
-    /// The object that names the class: 50 to 75 % of the side, wholly inside.
+    /// The object that names the class: 56 to 80 % of the side, wholly inside.
     fn main(stream: &mut Stream, class: usize) -> Self {
-        let radius = stream.range(0.25, 0.375);
+        let radius = stream.range(0.28, 0.4);
         let [x, y] = [(); 2].map(|()| stream.range(radius, 1.0 - radius));
         Self::drawn(stream, class, [x, y, radius])
     }
