@@ -62,8 +62,8 @@ impl Error {
             }
             Self::NonFinite { last_good, .. } => Some(match last_good {
                 Some(path) => format!(
-                    "the last good checkpoint is {}; go on from there with a lower `optimizer.lr`, \
-                     or with `precision = \"fp32\"`",
+                    "begin again in another folder with a lower `optimizer.lr`, a longer warm-up, or \
+                     `precision = \"fp32\"`; the last good checkpoint, {}, is still an encoder",
                     path.display()
                 ),
                 None => {

@@ -92,6 +92,18 @@ impl BackboneConfig {
         }
     }
 
+    /// The papers' spelling.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Resnet18(_) => "ResNet-18",
+            Self::Resnet34(_) => "ResNet-34",
+            Self::Resnet50(_) => "ResNet-50",
+            Self::VitTiny(_) => "ViT-Ti",
+            Self::VitSmall(_) => "ViT-S",
+            Self::VitBase(_) => "ViT-B",
+        }
+    }
+
     /// Convolutional networks run faster with channels last.
     pub fn is_convolutional(&self) -> bool {
         matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))

@@ -189,7 +189,7 @@ fn describe(
         title: format!(
             "{}, {} on {}",
             recipe.method.title(),
-            recipe.backbone.name(),
+            recipe.backbone.title(),
             recipe.data.train
         ),
         version: job.version.clone(),
