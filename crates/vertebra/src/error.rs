@@ -38,8 +38,9 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] report::ReportError),
 
+    // Not its source: the message already holds all of it.
     #[error("torch: {0}")]
-    Torch(#[from] tch::TchError),
+    Torch(tch::TchError),
 
     #[error("{problem}")]
     Usage { problem: String, hint: Option<String> },
@@ -58,7 +59,7 @@ impl Error {
                 nearest.as_ref().map(|name| format!("the model has `{name}`"))
             }
             Self::Damaged { what: "checkpoint", .. } => {
-                Some("delete it: the run goes on from the checkpoint before".into())
+                Some("delete it: the run goes on from the checkpoint before, or begins again".into())
             }
             Self::NonFinite { last_good, .. } => Some(match last_good {
                 Some(path) => format!(
@@ -84,5 +85,11 @@ impl Error {
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |cause| Self::File { action, path, cause }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error)
     }
 }

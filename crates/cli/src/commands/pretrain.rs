@@ -48,7 +48,7 @@ impl Pretrain {
             recipe: recipe.clone(),
             folder: folder.clone(),
             resume: self.resume,
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command_as_typed(),
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("VERTEBRA_COMMIT").into(),
         };
@@ -87,9 +87,15 @@ impl Pretrain {
 
     /// The recipe with the command line's changes. A resumed run without a recipe takes its own.
     fn recipe(&self, folder: &std::path::Path) -> anyhow::Result<Recipe> {
-        let Some(path) = &self.recipe else {
-            return Ok(RawRecipe::read(&folder.join("recipe.toml"), &self.settings)?.check()?);
-        };
+        let own = folder.join("recipe.toml");
+        if self.resume && !own.is_file() {
+            return Err(Error::Usage {
+                problem: format!("{}: there is no run to go on with", folder.display()),
+                hint: Some("give the run's folder as --out, or begin without --resume".into()),
+            }
+            .into());
+        }
+        let path = self.recipe.as_ref().unwrap_or(&own);
         let mut recipe = RawRecipe::read(path, &self.settings)?;
         if let Some(data) = &self.data {
             // Probes of the recipe's own images would say nothing of these.
@@ -103,6 +109,12 @@ impl Pretrain {
         recipe.data.strict |= self.strict;
         Ok(recipe.check()?)
     }
+}
+
+/// Arguments need not be text; what is not is shown as near as it can be.
+fn command_as_typed() -> String {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The first Ctrl-C asks the run to save and stop, the second ends the process.
