@@ -58,9 +58,9 @@ impl Error {
             Self::UnclaimedTensor { nearest, .. } => {
                 nearest.as_ref().map(|name| format!("the model has `{name}`"))
             }
-            Self::Damaged { what: "checkpoint", .. } => {
-                Some("delete it: the run goes on from the checkpoint before, or begins again".into())
-            }
+            Self::Damaged { what: "checkpoint", .. } => Some(
+                "delete it: the run goes on from the checkpoint before, or begins again".into(),
+            ),
             Self::NonFinite { last_good, .. } => Some(match last_good {
                 Some(path) => format!(
                     "the last good checkpoint is {}; go on from there with a lower `optimizer.lr`, \

@@ -73,7 +73,7 @@ fn a_folder_of_well_known_oddities_never_makes_it_panic() {
     let images = found["images"].as_u64().expect("a number");
     assert!((broken.len() as u64) < images / 3, "{} of {images} are skipped", broken.len());
     // A batch that divides the source leaves no image out of an epoch.
-    let batch = (2..=images).find(|n| images % n == 0).expect("a number divides itself");
+    let batch = (2..=images).find(|n| images.is_multiple_of(*n)).expect("a number divides itself");
     let settings = ["epochs=1", &format!("batch={batch}"), "log_every=1000"];
     let mut command = desk.pretrain("run", &settings);
     said(command.arg("--data").arg(&quirks)).done();
@@ -139,7 +139,7 @@ fn a_file_without_permission_is_skipped() {
     let desk = Desk::new();
     let images = with_good_images(&desk, 7);
     let locked = desk.file("images/locked.png", png(1));
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("permissions");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("permissions");
     let run = train_on(&desk, "run", &images);
     if fs::read(&locked).is_ok() {
         eprintln!("not checked: this user may read everything");

@@ -1,4 +1,3 @@
-#![allow(dead_code)]
 //! The program from outside: processes, their files, their words and their exit codes.
 
 mod bad_images;

@@ -154,7 +154,8 @@ impl Desk {
 /// The lines of a JSON-lines file; every one must be whole.
 #[track_caller]
 pub fn lines(path: &Path) -> Vec<Map<String, Value>> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
 }
 
@@ -194,5 +195,5 @@ pub fn temporaries(run: &Path) -> Vec<String> {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
     let all = names(run.into()).chain(names(run.join("checkpoints")));
-    all.filter(|name| name.ends_with(".tmp")).collect()
+    all.filter(|name| name.starts_with('.')).collect()
 }

@@ -64,7 +64,8 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let newest = loadable_checkpoints(&run).pop().expect("it saved");
     let step = Checkpoint::load(&newest).expect("whole").header.step;
     assert_eq!(logged.last().expect("a line")["step"], json!(step));
-    let resume = vertebra(["pretrain", "--resume", "--out"]).arg(&run).env("OMP_NUM_THREADS", "2").output();
+    let resume =
+        vertebra(["pretrain", "--resume", "--out"]).arg(&run).env("OMP_NUM_THREADS", "2").output();
     assert!(resume.expect("the program starts").status.success());
     same_run(&whole, &run);
 }
@@ -102,7 +103,9 @@ fn a_run_whose_checkpoints_are_all_damaged_says_so_and_keeps_its_files() {
     let desk = Desk::new();
     let run = desk.finished("run", &["epochs=2"]);
     let checkpoints = loadable_checkpoints(&run);
-    checkpoints.iter().for_each(|path| damage(path));
+    for path in &checkpoints {
+        damage(path);
+    }
     let name = checkpoints.last().expect("some").file_name().expect("a name").to_string_lossy();
     said(&mut desk.go_on("run")).refused(1, &[&name, "not a usable checkpoint", "hint: "]);
     assert!(checkpoints.iter().all(|path| path.exists()));
@@ -169,7 +172,7 @@ fn damage(path: &Path) {
 fn wait_until(mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited for a minute");
+        assert!(start.elapsed() < Duration::from_mins(1), "waited for a minute");
         std::thread::sleep(Duration::from_millis(3));
     }
 }
