@@ -72,6 +72,9 @@ impl Error {
                 }
             }),
             Self::Source(error) => error.hint.clone(),
+            Self::Report(report::ReportError::File { cause, .. }) if is_full(cause) => {
+                Some("make room on the disk; `--resume` goes on from the newest checkpoint".into())
+            }
             Self::Report(error) => error.hint(),
             Self::Recipe { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
             _ => None,
@@ -92,4 +95,10 @@ impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         Self::Torch(error)
     }
+}
+
+/// Whether a file could not be written for want of room.
+fn is_full(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -18,7 +18,7 @@ fn a_checkpoint_that_finds_no_room_ends_the_run_and_spoils_nothing() {
     limited.args(["-c", "trap '' XFSZ; ulimit -f 256; exec \"$0\" \"$@\""]);
     limited.arg(env!("CARGO_BIN_EXE_vertebra")).args(["pretrain", "--resume", "--out"]);
     let refused = said(limited.arg(&run).env("OMP_NUM_THREADS", "1"));
-    refused.refused(1, &["cannot write", "/checkpoints/step-", ".safetensors"]);
+    refused.refused(1, &["cannot write", "/checkpoints/step-", "hint: make room"]);
     spoilt_nothing(&run);
     said(&mut desk.go_on("run")).done();
     assert_eq!(numbers(&run), numbers(&whole));

@@ -194,6 +194,6 @@ pub fn temporaries(run: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
-    let all = names(run.into()).chain(names(run.join("checkpoints")));
+    let all = ["", "checkpoints", "features"].into_iter().flat_map(|it| names(run.join(it)));
     all.filter(|name| name.starts_with('.')).collect()
 }

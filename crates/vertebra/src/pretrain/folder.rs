@@ -29,6 +29,7 @@ impl RunFolder {
             });
         }
         fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        remove_temporaries(path)?;
         for stale in ["journal.jsonl", "scores.jsonl", "skipped.jsonl"] {
             let stale = path.join(stale);
             if stale.exists() {
@@ -126,9 +127,9 @@ fn lines_of<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(record::read_lines::<T>(path)?.values)
 }
 
-/// Removes what a killed process left half written: `.NAME.PID.tmp` in the run folder and beside its checkpoints.
+/// Removes what a killed process left half written: `.NAME.PID.tmp` beside records, checkpoints and features.
 fn remove_temporaries(run: &Path) -> Result<()> {
-    for folder in [run.to_path_buf(), run.join("checkpoints")] {
+    for folder in [run.to_path_buf(), run.join("checkpoints"), run.join("features")] {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
