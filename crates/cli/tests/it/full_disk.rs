@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::program::{Desk, info, loadable_checkpoints, numbers, said, temporaries, vertebra};
+use crate::program::{
+    Desk, info, loadable_checkpoints, numbers, said, start, temporaries, vertebra, wait_until,
+};
 
 #[test]
 fn a_checkpoint_that_finds_no_room_ends_the_run_and_spoils_nothing() {
@@ -49,16 +51,10 @@ fn a_run_on_a_full_disk_goes_on_when_there_is_room() {
 /// Starts a run and kills it when it has a checkpoint.
 fn begin(desk: &Desk, name: &str) {
     let checkpoints = desk.path(name).join("checkpoints");
-    let mut child = desk
-        .pretrain(name, &[])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    while vertebra::training::checkpoint::list(&checkpoints).is_ok_and(|found| found.is_empty()) {
-        assert!(child.try_wait().expect("a child").is_none(), "it ended without a checkpoint");
-        std::thread::sleep(std::time::Duration::from_millis(3));
-    }
+    let mut child = start(&mut desk.pretrain(name, &[]));
+    wait_until(|| {
+        vertebra::training::checkpoint::list(&checkpoints).is_ok_and(|it| !it.is_empty())
+    });
     child.kill().expect("a child can be killed");
     child.wait().expect("it ends");
 }

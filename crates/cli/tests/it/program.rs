@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -196,4 +197,19 @@ pub fn temporaries(run: &Path) -> Vec<String> {
     };
     let all = ["", "checkpoints", "features"].into_iter().flat_map(|it| names(run.join(it)));
     all.filter(|name| name.starts_with('.')).collect()
+}
+
+/// Starts a command that nobody listens to.
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+}
+
+/// Looks again every millisecond; a minute is for machines that do much else.
+#[track_caller]
+pub fn wait_until(mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_mins(1), "waited for a minute");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

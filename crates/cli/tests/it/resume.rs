@@ -10,7 +10,7 @@ use serde_json::json;
 use vertebra::training::checkpoint::Checkpoint;
 
 use crate::program::{
-    Desk, Said, info, loadable_checkpoints, numbers, said, temporaries, vertebra,
+    Desk, Said, info, loadable_checkpoints, numbers, said, start, temporaries, vertebra, wait_until,
 };
 
 #[test]
@@ -36,6 +36,24 @@ fn a_run_killed_at_any_moment_goes_on_with_the_same_numbers() {
         same_run(&whole, &run);
     }
     assert!(midway > 0, "no run was killed in its middle");
+}
+
+#[test]
+fn a_run_killed_while_it_writes_a_checkpoint_keeps_the_one_before() {
+    let desk = Desk::new();
+    // Checkpoints of 25 MB, so that writing one takes a while.
+    let large = ["backbone.width=32", "epochs=1", "checkpoint_every=0.25"];
+    let whole = desk.finished("whole", &large);
+    let run = desk.path("run");
+    let mut child = start(&mut desk.pretrain("run", &large));
+    let files = || fs::read_dir(run.join("checkpoints")).map_or(0, Iterator::count);
+    wait_until(|| files() >= 2);
+    child.kill().expect("a child can be killed");
+    child.wait().expect("it ends");
+    nothing_half_written_is_left(&run);
+    let resumed = said(&mut desk.go_on("run")).done();
+    assert!(resumed.err.contains(", from step"), "{}", resumed.err);
+    same_run(&whole, &run);
 }
 
 #[test]
@@ -114,8 +132,7 @@ fn a_run_whose_checkpoints_are_all_damaged_says_so_and_keeps_its_files() {
 
 /// Starts a command, and ends it with SIGKILL after some time.
 fn kill_after(moment: Duration, command: &mut Command) {
-    let mut child =
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut child = start(command);
     std::thread::sleep(moment);
     child.kill().expect("a child can be killed");
     child.wait().expect("it ends");
@@ -124,12 +141,7 @@ fn kill_after(moment: Duration, command: &mut Command) {
 /// Stops a run in its middle, with two checkpoints and more to do.
 fn interrupt_between(desk: &Desk, name: &str) {
     let checkpoints = desk.path(name).join("checkpoints");
-    let mut child = desk
-        .pretrain(name, &[])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
+    let mut child = start(&mut desk.pretrain(name, &[]));
     wait_until(|| vertebra::training::checkpoint::list(&checkpoints).is_ok_and(|it| it.len() == 2));
     child.kill().expect("a child can be killed");
     child.wait().expect("it ends");
@@ -165,14 +177,4 @@ fn last_checksum(run: &Path) -> String {
 fn damage(path: &Path) {
     let bytes = fs::read(path).expect("a file");
     fs::write(path, &bytes[..bytes.len() / 2]).expect("written");
-}
-
-/// Looks again every few milliseconds; a minute is for machines that do much else.
-#[track_caller]
-fn wait_until(mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited for a minute");
-        std::thread::sleep(Duration::from_millis(3));
-    }
 }
