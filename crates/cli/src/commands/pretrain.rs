@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vertebra::error::Error;
+use vertebra::hardware;
 use vertebra::pretrain::{Job, Outcome, Watch, pretrain};
 use vertebra::recipe::{RawRecipe, Recipe};
 use vertebra::scoring;
@@ -64,6 +65,8 @@ impl Pretrain {
             ));
             return Ok(());
         }
+        // Nothing is left to save: from here the first Ctrl-C ends the process, and --resume judges again.
+        stop.store(true, Ordering::Relaxed);
         let scores = scoring::score_run(&folder, &recipe, &mut |text| screen.say(text))?;
         screen.scores(&scores);
         let page = report::page::write(&folder).map_err(Error::from)?;
@@ -123,7 +126,7 @@ fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = stop.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            hardware::exit_at_once(130);
         }
         eprintln!("\nstopping after this step; Ctrl-C again stops at once");
     })?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pixels::draw::{Draw, Purpose};
@@ -10,7 +10,8 @@ use serde_json::json;
 use vertebra::training::checkpoint::Checkpoint;
 
 use crate::program::{
-    Desk, Said, info, loadable_checkpoints, numbers, said, start, temporaries, vertebra, wait_until,
+    Desk, Said, info, lines, loadable_checkpoints, numbers, said, start, temporaries, vertebra,
+    wait_until,
 };
 
 #[test]
@@ -68,8 +69,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let child = command.spawn().expect("the program starts");
     let journal = run.join("journal.jsonl");
     wait_until(|| fs::read_to_string(&journal).is_ok_and(|text| text.lines().count() >= 3));
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(interrupt.expect("kill is there").success());
+    press_ctrl_c(&child);
     let output = child.wait_with_output().expect("it ends");
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     let out = String::new();
@@ -86,6 +86,26 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         vertebra(["pretrain", "--resume", "--out"]).arg(&run).env("OMP_NUM_THREADS", "2").output();
     assert!(resume.expect("the program starts").status.success());
     same_run(&whole, &run);
+}
+
+#[test]
+fn ctrl_c_while_the_encoder_is_judged_ends_at_once_and_it_is_judged_later() {
+    let desk = Desk::new();
+    let run = desk.path("run");
+    // So many epochs of the linear probe last longer than anyone waits.
+    let long = ["epochs=0.5", "evaluation.skip=false", "evaluation.linear.epochs=1000000"];
+    let mut child = start(&mut desk.pretrain("run", &long));
+    let is_trained =
+        || fs::read_to_string(run.join("run.json")).is_ok_and(|it| it.contains("finished"));
+    wait_until(|| is_trained() && run.join("features").exists());
+    press_ctrl_c(&child);
+    let ended = child.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(130), "{ended}");
+    assert!(!run.join("scores.jsonl").exists());
+    let recipe = fs::read_to_string(run.join("recipe.toml")).expect("a recipe");
+    fs::write(run.join("recipe.toml"), recipe.replace("1000000", "1")).expect("written");
+    said(&mut desk.go_on("run")).done();
+    assert!(!lines(&run.join("scores.jsonl")).is_empty());
 }
 
 #[test]
@@ -136,6 +156,11 @@ fn kill_after(moment: Duration, command: &mut Command) {
     std::thread::sleep(moment);
     child.kill().expect("a child can be killed");
     child.wait().expect("it ends");
+}
+
+fn press_ctrl_c(child: &Child) {
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("kill is there").success());
 }
 
 /// Stops a run in its middle, with two checkpoints and more to do.
