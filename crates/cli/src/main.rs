@@ -10,7 +10,7 @@ use vertebra::error::Error;
 
 /// Train, probe, compare and understand visual backbones, from images that nobody labelled.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "vertebra", version, max_term_width = 100)]
 struct Program {
     #[command(subcommand)]
     command: commands::Command,

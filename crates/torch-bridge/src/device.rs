@@ -31,6 +31,13 @@ pub fn load_cuda() -> Result<bool, String> {
     Ok(true)
 }
 
+/// Ends the process from any thread. An ordinary exit takes libtorch's globals away under the threads that still compute
+/// with them, and dies of SIGSEGV.
+pub fn exit_at_once(code: i32) -> ! {
+    // SAFETY: `_exit` only ends the process; it runs no destructor and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
 /// Whether the device computes in bf16 itself: a CPU with AVX512-BF16 (every one with AMX has it),
 /// a CUDA card from compute capability 8.0 on.
 pub fn has_bf16(device: Device) -> bool {

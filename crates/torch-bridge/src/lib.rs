@@ -15,4 +15,4 @@ mod ffi;
 pub mod steps;
 
 pub use autocast::autocast;
-pub use device::{has_bf16, load_cuda, peak_memory_mb, synchronize};
+pub use device::{exit_at_once, has_bf16, load_cuda, peak_memory_mb, synchronize};

@@ -20,7 +20,11 @@ pub fn write(table: &FeatureTable, source: &dyn Source, out: &Path) -> Result<Pa
         });
     }
     let temporary = out.with_extension("npy.tmp");
-    table.x.write_npy(&temporary)?;
+    if let Err(error) = table.x.write_npy(&temporary) {
+        // The first failure is the one to report.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::file("write", out)(std::io::Error::other(error.to_string())));
+    }
     fs::rename(&temporary, out).map_err(Error::file("write", out))?;
     let rows = out.with_extension("jsonl");
     let mut lines = String::new();

@@ -38,8 +38,9 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] report::ReportError),
 
+    // Not its source: the message already holds all of it.
     #[error("torch: {0}")]
-    Torch(#[from] tch::TchError),
+    Torch(tch::TchError),
 
     #[error("{problem}")]
     Usage { problem: String, hint: Option<String> },
@@ -57,9 +58,9 @@ impl Error {
             Self::UnclaimedTensor { nearest, .. } => {
                 nearest.as_ref().map(|name| format!("the model has `{name}`"))
             }
-            Self::Damaged { what: "checkpoint", .. } => {
-                Some("delete it: the run goes on from the checkpoint before".into())
-            }
+            Self::Damaged { what: "checkpoint", .. } => Some(
+                "delete it: the run goes on from the checkpoint before, or begins again".into(),
+            ),
             Self::NonFinite { last_good, .. } => Some(match last_good {
                 Some(path) => format!(
                     "begin again in another folder with a lower `optimizer.lr`, a longer warm-up, or \
@@ -71,6 +72,9 @@ impl Error {
                 }
             }),
             Self::Source(error) => error.hint.clone(),
+            Self::Report(report::ReportError::File { cause, .. }) if is_full(cause) => {
+                Some("make room on the disk; `--resume` goes on from the newest checkpoint".into())
+            }
             Self::Report(error) => error.hint(),
             Self::Recipe { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
             _ => None,
@@ -85,4 +89,16 @@ impl Error {
         let path = path.into();
         move |cause| Self::File { action, path, cause }
     }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error)
+    }
+}
+
+/// Whether a file could not be written for want of room.
+fn is_full(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

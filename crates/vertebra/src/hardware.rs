@@ -52,6 +52,11 @@ pub fn prepare_process() {
     }
 }
 
+/// Ends the process from any thread, while others compute.
+pub fn exit_at_once(code: i32) -> ! {
+    torch_bridge::exit_at_once(code)
+}
+
 /// The device of a run. Asking for a GPU where there is none is an error, not a slow surprise.
 pub fn device(choice: DeviceChoice) -> Result<Device> {
     match choice {

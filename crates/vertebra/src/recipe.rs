@@ -249,9 +249,19 @@ fn refused(error: &toml::de::Error) -> Error {
     if let ([wrong, known @ ..], true) = (quoted.as_slice(), problem.starts_with("unknown")) {
         hint = nearest(wrong, known.iter()).map(|name| format!("did you mean `{name}`?"));
     }
-    let field = error.to_string().lines().next().unwrap_or_default().to_string();
-    let field = field.strip_prefix("TOML parse error at ").unwrap_or("settings").to_string();
-    Error::Recipe { field, problem, hint }
+    Error::Recipe { field: place_of(error), problem, hint }
+}
+
+/// The line of a refusal and what stands there; the key, where `--set` has changed the table.
+fn place_of(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines();
+    if let Some(place) = lines.next().and_then(|line| line.strip_prefix("TOML parse error at ")) {
+        let shown = lines.nth(1).and_then(|line| Some(line.split_once("| ")?.1.trim()));
+        return shown.map_or(place.into(), |shown| format!("{place} (`{shown}`)"));
+    }
+    let key = lines.last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    key.unwrap_or("settings").into()
 }
 
 /// The values that two recipes disagree on, as `key: a → b`.

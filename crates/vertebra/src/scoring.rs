@@ -23,7 +23,7 @@ pub struct Task {
 pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> Result<Vec<Score>> {
     let device = hardware::device(recipe.device)?;
     let autocast = hardware::autocast(recipe.precision, device);
-    let (trained, spec) = encoder::open(&folder.to_string_lossy(), device, autocast)?;
+    let (trained, spec) = encoder::open_run(folder, device, autocast)?;
     let task = task_of(recipe)?;
     let cache = folder.join("features");
     let test = features(&trained, &task.test, &cache, tell)?;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vertebra::error::Error;
+use vertebra::hardware;
 use vertebra::pretrain::{Job, Outcome, Watch, pretrain};
 use vertebra::recipe::{RawRecipe, Recipe};
 use vertebra::scoring;
@@ -48,7 +49,7 @@ impl Pretrain {
             recipe: recipe.clone(),
             folder: folder.clone(),
             resume: self.resume,
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command_as_typed(),
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("VERTEBRA_COMMIT").into(),
         };
@@ -64,6 +65,8 @@ impl Pretrain {
             ));
             return Ok(());
         }
+        // Nothing is left to save: from here the first Ctrl-C ends the process, and --resume judges again.
+        stop.store(true, Ordering::Relaxed);
         let scores = scoring::score_run(&folder, &recipe, &mut |text| screen.say(text))?;
         screen.scores(&scores);
         let page = report::page::write(&folder).map_err(Error::from)?;
@@ -87,9 +90,15 @@ impl Pretrain {
 
     /// The recipe with the command line's changes. A resumed run without a recipe takes its own.
     fn recipe(&self, folder: &std::path::Path) -> anyhow::Result<Recipe> {
-        let Some(path) = &self.recipe else {
-            return Ok(RawRecipe::read(&folder.join("recipe.toml"), &self.settings)?.check()?);
-        };
+        let own = folder.join("recipe.toml");
+        if self.resume && !own.is_file() {
+            return Err(Error::Usage {
+                problem: format!("{}: there is no run to go on with", folder.display()),
+                hint: Some("give the run's folder as --out, or begin without --resume".into()),
+            }
+            .into());
+        }
+        let path = self.recipe.as_ref().unwrap_or(&own);
         let mut recipe = RawRecipe::read(path, &self.settings)?;
         if let Some(data) = &self.data {
             // Probes of the recipe's own images would say nothing of these.
@@ -105,13 +114,19 @@ impl Pretrain {
     }
 }
 
+/// Arguments need not be text; what is not is shown as near as it can be.
+fn command_as_typed() -> String {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The first Ctrl-C asks the run to save and stop, the second ends the process.
 fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            hardware::exit_at_once(130);
         }
         eprintln!("\nstopping after this step; Ctrl-C again stops at once");
     })?;

@@ -12,7 +12,8 @@ use super::uri::Uri;
 use super::{Fingerprint, Sample, Source, SourceError, Truth};
 
 /// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp"];
+const EXTENSIONS: [&str; 10] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif"];
 
 /// Names of folders that hold the parts of a data set, and not classes.
 const SPLITS: [&str; 6] = ["train", "training", "val", "valid", "validation", "test"];

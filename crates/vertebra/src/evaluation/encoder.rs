@@ -22,14 +22,7 @@ const CLASSIFIERS: &[&str] = &["fc.", "head."];
 pub fn open(text: &str, device: Device, autocast: Option<Kind>) -> Result<(Encoder, EncoderSpec)> {
     let path = Path::new(text);
     if path.is_dir() {
-        let folder = path.join("checkpoints");
-        let Some((_, checkpoint, _)) = Checkpoint::newest(&folder)? else {
-            return Err(Error::Usage {
-                problem: format!("{text}: a folder without checkpoints is no encoder"),
-                hint: Some("give a run folder that `vertebra pretrain` made".into()),
-            });
-        };
-        return from_checkpoint(&checkpoint, &folder, device, autocast);
+        return open_run(path, device, autocast);
     }
     if path.is_file() {
         return from_checkpoint(&Checkpoint::load(path)?, path, device, autocast);
@@ -41,6 +34,22 @@ pub fn open(text: &str, device: Device, autocast: Option<Kind>) -> Result<(Encod
         });
     };
     from_weights(name, &PathBuf::from(file), device, autocast)
+}
+
+/// Opens the newest checkpoint of a run folder.
+pub fn open_run(
+    run: &Path,
+    device: Device,
+    autocast: Option<Kind>,
+) -> Result<(Encoder, EncoderSpec)> {
+    let folder = run.join("checkpoints");
+    let Some((path, checkpoint, _)) = Checkpoint::newest(&folder)? else {
+        return Err(Error::Usage {
+            problem: format!("{}: a folder without checkpoints is no encoder", run.display()),
+            hint: Some("give a run folder that `vertebra pretrain` made".into()),
+        });
+    };
+    from_checkpoint(&checkpoint, &path, device, autocast)
 }
 
 /// An encoder with fresh weights from `seed`: the baseline that every score is read against.

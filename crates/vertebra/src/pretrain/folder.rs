@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pixels::loader::Skipped;
+use report::Skipped;
 use report::record::{self, JournalLine, RunInfo};
 
 use crate::error::{Error, Result};
@@ -29,6 +29,7 @@ impl RunFolder {
             });
         }
         fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        remove_temporaries(path)?;
         for stale in ["journal.jsonl", "scores.jsonl", "skipped.jsonl"] {
             let stale = path.join(stale);
             if stale.exists() {
@@ -57,7 +58,8 @@ impl RunFolder {
                 ),
             });
         }
-        let skips = lines_of::<Skip>(&folder.path.join("skipped.jsonl"))?;
+        remove_temporaries(path)?;
+        let skips = lines_of::<Skipped>(&folder.path.join("skipped.jsonl"))?;
         let skipped = skips.into_iter().map(|skip| skip.name).collect();
         Ok(Self { skipped, ..folder })
     }
@@ -94,11 +96,11 @@ impl RunFolder {
     }
 
     /// Lists an image that could not be read; returns whether it is new.
-    pub fn skip(&mut self, image: &Skipped) -> Result<bool> {
-        if !self.skipped.insert(image.name.clone()) {
+    pub fn skip(&mut self, name: &str, problem: &str) -> Result<bool> {
+        if !self.skipped.insert(name.into()) {
             return Ok(false);
         }
-        let line = Skip { name: image.name.clone(), problem: image.problem.clone() };
+        let line = Skipped { name: name.into(), problem: problem.into() };
         record::append(&self.path.join("skipped.jsonl"), &line)?;
         Ok(true)
     }
@@ -125,9 +127,16 @@ fn lines_of<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(record::read_lines::<T>(path)?.values)
 }
 
-/// A line of `skipped.jsonl`.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Skip {
-    name: String,
-    problem: String,
+/// Removes what a killed process left half written: `.NAME.PID.tmp` beside records, checkpoints and features.
+fn remove_temporaries(run: &Path) -> Result<()> {
+    for folder in [run.to_path_buf(), run.join("checkpoints"), run.join("features")] {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            if name.starts_with(b".") && name.ends_with(b".tmp") {
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -77,8 +77,10 @@ pub fn pretrain(job: &Job, watch: &mut Watch) -> Result<Outcome> {
         Ok(Outcome::Interrupted) => "interrupted".into(),
         Err(error) => format!("failed: {error}"),
     };
-    run.write_info()?;
-    trained
+    let noted = run.write_info();
+    // Where both failed, as on a full disk, what ended the training is what to tell.
+    let outcome = trained?;
+    noted.map(|()| outcome)
 }
 
 fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
@@ -139,7 +141,7 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
 /// Lists what could not be read, each image once.
 fn list_skipped(run: &mut Run, batch: &Batch, watch: &mut Watch) -> Result<()> {
     for image in &batch.skipped {
-        if run.folder.skip(image)? {
+        if run.folder.skip(&image.name, &image.problem)? {
             (watch.tell)(Event::Skipped { name: &image.name, problem: &image.problem });
         }
     }

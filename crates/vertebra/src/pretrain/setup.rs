@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pixels::loader::{Loader, LoaderOptions};
-use pixels::source::Source;
+use pixels::source::{Source, SourceError};
 use report::record::RunInfo;
 use tch::{Device, Kind};
 
@@ -76,6 +76,7 @@ impl Run {
         let device = hardware::device(recipe.device)?;
         let autocast = hardware::autocast(recipe.precision, device);
         let source = pixels::source::open(&recipe.data.train)?;
+        refuse_problems_if_strict(source.as_ref(), recipe.data.strict)?;
         let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe))?;
         let per_epoch = loader.batches_per_epoch() as f64;
         let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
@@ -86,7 +87,7 @@ impl Run {
         let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
         let mut begun = Begun::default();
         let mut saved = None;
-        let folder = if job.resume {
+        let mut folder = if job.resume {
             let folder = RunFolder::resume(&job.folder, &recipe)?;
             if let Some((path, checkpoint)) = newest(&folder, watch)? {
                 weights::assign(&path, &checkpoint.model, &method.variables())?;
@@ -99,6 +100,11 @@ impl Run {
         } else {
             RunFolder::create(&job.folder, &recipe)?
         };
+        for it in source.problems() {
+            if folder.skip(&it.name, &it.problem)? {
+                (watch.tell)(Event::Skipped { name: &it.name, problem: &it.problem });
+            }
+        }
         let info =
             describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
         folder.write_info(&info)?;
@@ -147,6 +153,16 @@ impl Run {
         self.info.seconds = self.seconds();
         self.info.skipped = self.folder.skipped() as u64;
         self.folder.write_info(&self.info)
+    }
+}
+
+/// With `strict`, what could not be looked at while the source was listed ends the run, as an unreadable image does.
+fn refuse_problems_if_strict(source: &dyn Source, strict: bool) -> Result<()> {
+    match source.problems().first() {
+        Some(first) if strict => Err(SourceError::new(&first.name, &first.problem)
+            .hint("without `strict`, what cannot be read is passed over and listed")
+            .into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! A feature table as a file: safetensors, with the key it was made for and a checksum in the header.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pixels::source::Source;
@@ -126,24 +126,10 @@ pub(super) fn write(path: &Path, key: &Key, table: &FeatureTable) -> Result<()> 
         serialize(tensors, Some(HashMap::from([("table".to_string(), text)])))
             .map_err(|cause| io::Error::other(cause.to_string()))
     })();
-    bytes
-        .and_then(|bytes| replace(path, &bytes))
-        .map_err(Error::file("write the cache of features", path))
-}
-
-/// Temporary file, fsync, rename, fsync of the folder.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first failure is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.and_then(|()| File::open(folder)?.sync_all())
+    let unwritten = || Error::file("write the cache of features", path);
+    let bytes = bytes.map_err(unwritten())?;
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(unwritten())?;
+    Ok(report::record::write_atomically(path, &bytes)?)
 }
 
 fn integers(bytes: &[u8]) -> impl Iterator<Item = i64> {
