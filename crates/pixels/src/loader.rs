@@ -111,7 +111,10 @@ impl Loader {
                 "batch",
                 format!("a batch of {} cannot be taken from {n} samples", options.batch),
             )
-            .hint(format!("choose a batch between 1 and {n}")));
+            .hint(match n {
+                0 | 1 => "more images are needed".to_string(),
+                _ => format!("choose a `batch` between 2 and {n}"),
+            }));
         }
         let [mean, std] = [plan.normalize.mean.len(), plan.normalize.std.len()];
         if mean != options.channels || std != options.channels {
