@@ -116,8 +116,8 @@ impl Pretrain {
 
 /// Arguments need not be text; what is not is shown as near as it can be.
 fn command_as_typed() -> String {
-    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    words.collect::<Vec<_>>().join(" ")
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    std::iter::once("vertebra".to_string()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// The first Ctrl-C asks the run to save and stop, the second ends the process.

@@ -206,7 +206,7 @@ fn describe(
             "{}, {} on {}",
             recipe.method.title(),
             recipe.backbone.title(),
-            recipe.data.train
+            source_title(&recipe.data.train)
         ),
         version: job.version.clone(),
         commit: job.commit.clone(),
@@ -221,4 +221,10 @@ fn describe(
         state: "running".into(),
         ..earlier
     }
+}
+
+/// A source without its options, for a heading: `world`, `photographs`, `cifar10/train`.
+fn source_title(uri: &str) -> &str {
+    let place = uri.split('?').next().unwrap_or(uri);
+    place.strip_prefix("folder:").unwrap_or(place).trim_end_matches(':')
 }
