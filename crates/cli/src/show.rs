@@ -112,7 +112,7 @@ impl Screen {
 
 /// One line of the journal in words: loss and parts, health, speed.
 fn figures(line: &JournalLine) -> String {
-    let mut text = format!("loss {:.3}", line.loss);
+    let mut words = vec![format!("loss {:.3}", line.loss)];
     for (name, value) in &line.values {
         let short = match name.as_str() {
             "representation_std" | "embedding_std" | "grad_norm" => continue,
@@ -121,9 +121,11 @@ fn figures(line: &JournalLine) -> String {
             "knn" => "k-NN",
             other => other,
         };
-        text += &format!("  {short} {value:.3}");
+        words.push(format!("{short} {value:.3}"));
     }
-    text + &format!("  {:.0} images/s, {:.0} % waiting", line.images_per_s, 100.0 * line.data_wait)
+    let waiting = 100.0 * line.data_wait;
+    words.push(format!("{:.0} images/s, {waiting:.0} % waiting", line.images_per_s));
+    words.join("  ")
 }
 
 fn as_json(event: &Event) -> Option<serde_json::Value> {
