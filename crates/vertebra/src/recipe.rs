@@ -173,7 +173,8 @@ impl RawRecipe {
             Some((field, _, wanted, found)) => Err(Error::Recipe {
                 field: field.into(),
                 problem: format!("expected {wanted}, got {found}"),
-                hint: None,
+                hint: (field == "warmup_epochs")
+                    .then(|| "shorten the warm-up with the run".to_string()),
             }),
         }
     }
