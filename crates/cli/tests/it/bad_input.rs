@@ -65,7 +65,7 @@ fn a_source_that_cannot_be_trained_on_is_refused() {
         (&path("broken"), &["none of 20 samples can be read", ".png: "]),
         ("s3:bucket", &["`s3`", "hint: known kinds"]),
         ("world:?sise=64", &["`sise`", "hint: known options"]),
-        ("world:?size=32&count=15", &["batch of 16", "15 samples", "between 1 and 15"]),
+        ("world:?size=32&count=15", &["batch of 16", "15 samples", "between 2 and 15"]),
         ("cifar:/nowhere", &["/nowhere"]),
     ];
     for (uri, words) in cases {

@@ -189,7 +189,7 @@ fn a_source_without_a_readable_sample_is_an_error() {
 fn a_batch_larger_than_the_source_is_refused_with_a_hint() {
     let error = Loader::new(squares(3, &[]), plan(), options(1)).err().expect("an error");
     assert!(error.problem.contains("a batch of 4 cannot be taken from 3"));
-    assert!(error.hint.expect("a hint").contains("between 1 and 3"));
+    assert!(error.hint.expect("a hint").contains("between 2 and 3"));
 }
 
 #[test]

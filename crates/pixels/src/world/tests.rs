@@ -37,8 +37,8 @@ fn a_larger_image_shows_the_same_scene() {
             large[(3 * y + 1) * 192 + 3 * x + 1] == *class
         };
         let differing = small.iter().enumerate().filter(|place| !agree(*place)).count();
-        // A centre exactly on an edge may fall to either side by rounding.
-        assert!(differing <= 2, "{differing}");
+        // A centre on an edge may fall to either side by rounding; the edges pass through some 200 of the 4096.
+        assert!(differing <= 4, "{differing}");
     }
 }
 
