@@ -21,7 +21,7 @@ impl Screen {
     pub fn new(json: bool) -> Self {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0);
-            let style = "{bar:30} {pos}/{len}  {prefix}  {msg}";
+            let style = "{bar:30} {pos}/{len}  {prefix}\n{wide_msg}";
             bar.set_style(
                 ProgressStyle::with_template(style)
                     .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -112,7 +112,12 @@ impl Screen {
 
 /// One line of the journal in words: loss and parts, health, speed.
 fn figures(line: &JournalLine) -> String {
-    let mut words = vec![format!("loss {:.3}", line.loss)];
+    let waiting = 100.0 * line.data_wait;
+    // Speed before the rest: a narrow terminal cuts the end.
+    let mut words = vec![
+        format!("loss {:.3}", line.loss),
+        format!("{:.0} images/s, {waiting:.0} % waiting", line.images_per_s),
+    ];
     for (name, value) in &line.values {
         let short = match name.as_str() {
             "representation_std" | "embedding_std" | "grad_norm" => continue,
@@ -123,8 +128,6 @@ fn figures(line: &JournalLine) -> String {
         };
         words.push(format!("{short} {value:.3}"));
     }
-    let waiting = 100.0 * line.data_wait;
-    words.push(format!("{:.0} images/s, {waiting:.0} % waiting", line.images_per_s));
     words.join("  ")
 }
 
