@@ -1,7 +1,7 @@
 """Run a recipe with several seeds and print the claim that its file opens with.
 
     cargo build --release
-    python benchmarks/claim.py recipes/vicreg-r18-cifar10.toml --data cifar10/train --test cifar10/test
+    python benchmarks/claim.py recipes/vicreg-r18-cifar10.toml
 
 Each seed is a run of its own under `runs/claims/`; a run that is finished is not run again, one that was stopped
 is resumed. The figures are those of the last epoch, read from the runs' own `scores.jsonl` and `run.json`: mean over

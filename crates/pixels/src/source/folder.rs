@@ -43,7 +43,10 @@ impl Folder {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, SourceError> {
         let root = root.into();
         let mut walk = Walk::of(&root);
-        let top = fs::canonicalize(&root).map_err(|error| unreadable(&root, &error))?;
+        let top = fs::canonicalize(&root).map_err(|error| {
+            unreadable(&root, &error)
+                .hint("name the folder that holds the images (`--data FOLDER` when training)")
+        })?;
         let entries = walk.entries(&root)?;
         walk.folder(entries, &mut vec![top]);
         let Walk { found, others, problems, fingerprint, .. } = walk;
