@@ -13,7 +13,7 @@ mod texture;
 
 use crate::draw::{Draw, Purpose, Stream};
 use crate::image::Image;
-use crate::source::{Motion, Object, Sample, Source, SourceError, Truth, Uri};
+use crate::source::{Motion, Object, Sample, Source, SourceError, Stored, Truth, Uri};
 
 use paint::Frame;
 use scene::Scene;
@@ -135,6 +135,14 @@ impl World {
 impl Source for World {
     fn len(&self) -> usize {
         self.options.count
+    }
+
+    fn fetch(&self, index: usize, _buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
+        self.get(index).map(|sample| Stored::Pixels(sample.image))
+    }
+
+    fn truth(&self, index: usize) -> Result<Truth, SourceError> {
+        self.get(index).map(|sample| sample.truth)
     }
 
     fn get(&self, index: usize) -> Result<Sample, SourceError> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::draw::Draw;
 use crate::image::Image;
 use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
-use crate::source::{Sample, Source, SourceError, Truth};
+use crate::source::{Source, SourceError, Stored};
 use crate::view;
 
 use super::{Batch, Loader, LoaderOptions, Prepared, prepared};
@@ -21,14 +21,13 @@ impl Source for Squares {
         self.count
     }
 
-    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+    fn fetch(&self, index: usize, _buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
         assert!(self.panics != Some(index), "sample {index} is a trap");
         if self.broken.contains(&index) {
             return Err(SourceError::new(self.name(index), "broken on purpose"));
         }
         let samples = (0..9 * 8).map(|at| (at * 3 + index * 5) as u8).collect();
-        let image = Image::from_u8(9, 8, 1, samples);
-        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+        Ok(Stored::Pixels(Image::from_u8(9, 8, 1, samples)))
     }
 
     fn label(&self, index: usize) -> Option<u32> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 
 use super::uri::Uri;
-use super::{Fingerprint, Sample, Source, SourceError, Truth};
+use super::{Fingerprint, Source, SourceError, Stored};
 
 /// Height and width of every image.
 const SIDE: usize = 32;
@@ -116,12 +116,12 @@ impl Source for Cifar {
         self.rows.len() / self.row_length()
     }
 
-    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
         let planes = &self.row(index)[self.labels..];
         let pixel = |at| [0, 1, 2].map(|plane| planes[plane * SIDE * SIDE + at]);
-        let samples = (0..SIDE * SIDE).flat_map(pixel).collect();
-        let image = Image::from_u8(SIDE, SIDE, 3, samples);
-        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+        buffer.clear();
+        buffer.extend((0..SIDE * SIDE).flat_map(pixel));
+        Ok(Stored::Pixels(Image::from_u8(SIDE, SIDE, 3, std::mem::take(buffer))))
     }
 
     fn label(&self, index: usize) -> Option<u32> {

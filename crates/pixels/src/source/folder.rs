@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::decode;
-
 use super::uri::Uri;
-use super::{Fingerprint, Sample, Source, SourceError, Truth};
+use super::{Fingerprint, Source, SourceError, Stored};
 
 /// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
 const EXTENSIONS: [&str; 10] =
@@ -82,15 +81,10 @@ impl Source for Folder {
         self.files.len()
     }
 
-    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
         let path = self.path(index);
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        let image = decode::decode(&bytes).map_err(|error| SourceError {
-            name: path.to_string_lossy().into_owned(),
-            problem: error.problem,
-            hint: error.hint,
-        })?;
-        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+        read_into(&path, buffer).map_err(|error| unreadable(&path, &error))?;
+        Ok(Stored::File)
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -183,6 +177,13 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// The bytes of a file, in memory that is used again.
+fn read_into(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    fs::File::open(path)?.read_to_end(buffer)?;
+    Ok(())
 }
 
 fn is_image(path: &Path) -> bool {

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use crate::image::Image;
 
 use super::uri::Uri;
-use super::{Fingerprint, Sample, Source, SourceError, Truth};
+use super::{Fingerprint, Source, SourceError, Stored};
 
 /// More bytes than any file of this kind has; a header that asks for more is damaged.
 const MOST_BYTES: usize = 16 << 30;
@@ -81,11 +81,11 @@ impl Source for Idx {
         self.pixels.len() / (self.size[0] * self.size[1])
     }
 
-    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
         let [height, width] = self.size;
-        let pixels = self.pixels[index * height * width..][..height * width].to_vec();
-        let image = Image::from_u8(width, height, 1, pixels);
-        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+        buffer.clear();
+        buffer.extend_from_slice(&self.pixels[index * height * width..][..height * width]);
+        Ok(Stored::Pixels(Image::from_u8(width, height, 1, std::mem::take(buffer))))
     }
 
     fn label(&self, index: usize) -> Option<u32> {

@@ -8,6 +8,7 @@ mod uri;
 
 use std::sync::Arc;
 
+use crate::decode::{self, DecodeError};
 use crate::image::Image;
 use crate::world::World;
 
@@ -60,9 +61,26 @@ pub trait Source: Send + Sync {
     /// How many samples there are, readable or not.
     fn len(&self) -> usize;
 
-    /// Sample `index`, decoded. An unreadable one is an error that names its file; the caller decides whether to
-    /// skip it. Never panics for `index < len()`.
-    fn get(&self, index: usize) -> Result<Sample, SourceError>;
+    /// Brings what is stored of sample `index` into `buffer`, whose old content is forgotten and whose memory is used
+    /// again. An unreadable sample is an error that names it; the caller decides whether to skip it. Never panics for
+    /// `index < len()`.
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError>;
+
+    /// What is known of sample `index` beyond its picture and label.
+    fn truth(&self, _index: usize) -> Result<Truth, SourceError> {
+        Ok(Truth::default())
+    }
+
+    /// Sample `index`, whole and decoded, with all that is known of it.
+    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+        let mut buffer = Vec::new();
+        let image = match self.fetch(index, &mut buffer)? {
+            Stored::Pixels(image) => image,
+            Stored::File => decode::decode(&buffer)
+                .map_err(|error| SourceError::undecodable(self.name(index), error))?,
+        };
+        Ok(Sample { image, label: self.label(index), truth: self.truth(index)? })
+    }
 
     /// The label of a sample without decoding it, `None` where the source has no labels.
     fn label(&self, index: usize) -> Option<u32>;
@@ -85,6 +103,15 @@ pub trait Source: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What [`Source::fetch`] has found.
+#[derive(Debug)]
+pub enum Stored {
+    /// The buffer holds the bytes of an image file.
+    File,
+    /// The source keeps pixels. The buffer's memory may have gone into the image.
+    Pixels(Image),
 }
 
 /// One image and what is known about it.
@@ -147,6 +174,11 @@ impl SourceError {
     /// An error without a hint.
     pub fn new(name: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { name: name.into(), problem: problem.into(), hint: None }
+    }
+
+    /// A picture whose bytes are not an image.
+    pub fn undecodable(name: impl Into<String>, error: DecodeError) -> Self {
+        Self { name: name.into(), problem: error.problem, hint: error.hint }
     }
 
     /// The same error with what to do about it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::draw::{Draw, Purpose};
 
-use super::{Sample, Source, SourceError};
+use super::{Sample, Source, SourceError, Stored, Truth};
 
 /// Some samples of a source, in its order.
 pub(super) struct Part {
@@ -28,6 +28,14 @@ impl Part {
 impl Source for Part {
     fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
+        self.whole.fetch(self.indices[index], buffer)
+    }
+
+    fn truth(&self, index: usize) -> Result<Truth, SourceError> {
+        self.whole.truth(self.indices[index])
     }
 
     fn get(&self, index: usize) -> Result<Sample, SourceError> {

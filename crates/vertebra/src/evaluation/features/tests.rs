@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pixels::image::Image;
 use pixels::plan::{Interpolation, Normalize};
-use pixels::source::{Sample, SourceError, Truth};
+use pixels::source::{SourceError, Stored};
 
 use super::*;
 use crate::models::{Features, Tap};
@@ -21,13 +21,12 @@ impl Source for Greys {
         self.count
     }
 
-    fn get(&self, index: usize) -> Result<Sample, SourceError> {
+    fn fetch(&self, index: usize, _buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
         if index == 3 {
             let (name, problem) = (self.name(index), "expected an image, found nothing".into());
             return Err(SourceError { name, problem, hint: None });
         }
-        let image = Image::from_u8(2, 2, 1, vec![index as u8; 4]);
-        Ok(Sample { image, label: self.label(index), truth: Truth::default() })
+        Ok(Stored::Pixels(Image::from_u8(2, 2, 1, vec![index as u8; 4])))
     }
 
     fn label(&self, index: usize) -> Option<u32> {
