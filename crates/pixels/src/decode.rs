@@ -12,12 +12,15 @@ mod directory;
 mod jpeg;
 mod orientation;
 mod other;
+mod part;
 mod png;
 mod tiff;
 mod transparency;
 #[cfg(feature = "turbo")]
 mod turbo;
 mod webp;
+
+pub use part::{Decoder, Opened, Place};
 
 /// The largest image that is decoded, in samples (width · height · channels): a small file can claim to be an
 /// enormous image, and the claim is checked before memory is taken. 90 megapixels of RGB.

@@ -3,34 +3,77 @@
 //! The boxes are "extended" (Gwosdek et al. 2011): 2r + 1 full samples and a fraction of one more at either end, so
 //! that the variance of the three together is exactly σ². Each pass rounds to the image's depth.
 
-use crate::image::{Image, Samples};
+use super::Sample;
+use crate::planes::Planes;
+use crate::simd::widest;
 
 /// Fractional bits of a weight.
 const PRECISION: u32 = 24;
+const HALF: u32 = 1 << (PRECISION - 1);
 const PASSES: usize = 3;
 
 /// Blurs with standard deviation `sigma` in pixels; edges are continued by their last sample. 0 changes nothing.
-pub fn gaussian_blur(image: &mut Image, sigma: f32) {
-    let (width, height, channels) = (image.width, image.height, image.channels);
+/// `spare` is memory that is used again.
+pub fn gaussian_blur<T: Blurred>(image: &mut Planes<T>, sigma: f32, spare: &mut Vec<T>) {
     let kernel = BoxKernel::new(sigma);
     if kernel.radius == 0 && kernel.edge == 0 {
         return;
     }
-    match &mut image.samples {
-        Samples::U8(samples) => {
-            blur_rows(samples, width, channels, kernel);
-            blur_columns(samples, height, kernel);
+    let (width, height) = (image.width, image.height);
+    spare.clear();
+    spare.resize((width + 2 * kernel.reach()).max(width * height), T::default());
+    for plane in image.planes_mut() {
+        for row in plane.chunks_exact_mut(width) {
+            blur_row(row, &mut spare[..width + 2 * kernel.reach()], kernel);
         }
-        Samples::U16(samples) => {
-            blur_rows(samples, width, channels, kernel);
-            blur_columns(samples, height, kernel);
-        }
+        // Three passes leave the result in the memory that was spare, so one more copy brings it home.
+        let spare = &mut spare[..width * height];
+        blur_columns(plane, spare, width, kernel);
+        blur_columns(spare, plane, width, kernel);
+        blur_columns(plane, spare, width, kernel);
+        plane.copy_from_slice(spare);
+    }
+}
+
+/// A sample that can be blurred: how wide its sums are.
+pub trait Blurred: Sample {
+    /// The sum of `inner` samples times their weight and `ends` times theirs, rounded.
+    fn weigh(inner: [Self; 3], more: u32, ends: [Self; 2], kernel: BoxKernel) -> Self;
+    fn number(self) -> u32;
+}
+
+impl Blurred for u8 {
+    // The weights sum to at most 2²⁴, and 255 · 2²⁴ + 2²³ is below 2³².
+    #[inline(always)]
+    fn weigh(inner: [u8; 3], more: u32, ends: [u8; 2], kernel: BoxKernel) -> u8 {
+        let inner = u32::from(inner.iter().map(|v| u16::from(*v)).sum::<u16>()) + more;
+        let ends = u32::from(ends.iter().map(|v| u16::from(*v)).sum::<u16>());
+        ((inner * kernel.inner + ends * kernel.edge + HALF) >> PRECISION) as u8
+    }
+
+    #[inline(always)]
+    fn number(self) -> u32 {
+        self.into()
+    }
+}
+
+impl Blurred for u16 {
+    #[inline(always)]
+    fn weigh(inner: [u16; 3], more: u32, ends: [u16; 2], kernel: BoxKernel) -> u16 {
+        let sum = |samples: &[u16]| samples.iter().map(|v| u64::from(*v)).sum::<u64>();
+        let inner = (sum(&inner) + u64::from(more)) * u64::from(kernel.inner);
+        ((inner + sum(&ends) * u64::from(kernel.edge) + u64::from(HALF)) >> PRECISION) as u16
+    }
+
+    #[inline(always)]
+    fn number(self) -> u32 {
+        self.into()
     }
 }
 
 /// `2·radius + 1` samples of weight `inner` between two of weight `edge`; the weights sum to 2²⁴ or one less.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct BoxKernel {
+pub struct BoxKernel {
     radius: usize,
     inner: u32,
     edge: u32,
@@ -61,100 +104,61 @@ impl BoxKernel {
     }
 }
 
-/// A sample's depth: how wide its sums are.
-trait Depth: Copy + Default {
-    type Sum: Copy + Default + std::ops::AddAssign;
-    fn widen(self) -> Self::Sum;
-    /// `inner · weight of inner + ends · weight of edge`, rounded.
-    fn weigh(inner: Self::Sum, ends: Self::Sum, kernel: BoxKernel) -> Self;
-}
-
-impl Depth for u8 {
-    // The weights sum to at most 2²⁴, and 255 · 2²⁴ + 2²³ is below 2³².
-    type Sum = u32;
-    fn widen(self) -> u32 {
-        self.into()
-    }
-    fn weigh(inner: u32, ends: u32, kernel: BoxKernel) -> Self {
-        ((inner * kernel.inner + ends * kernel.edge + (1 << (PRECISION - 1))) >> PRECISION) as Self
-    }
-}
-
-impl Depth for u16 {
-    type Sum = u64;
-    fn widen(self) -> u64 {
-        self.into()
-    }
-    fn weigh(inner: u64, ends: u64, kernel: BoxKernel) -> Self {
-        let sum = inner * u64::from(kernel.inner) + ends * u64::from(kernel.edge);
-        ((sum + (1 << (PRECISION - 1))) >> PRECISION) as Self
-    }
-}
-
-fn blur_rows<T: Depth>(samples: &mut [T], width: usize, channels: usize, kernel: BoxKernel) {
-    let line = width * channels;
-    let margin = kernel.reach() * channels;
-    let mut padded = vec![T::default(); line + 2 * margin];
-    let mut sums = vec![T::Sum::default(); line];
-    for row in samples.chunks_exact_mut(line) {
+widest! {
+    /// All passes along one row; `padded` has room for the row and the kernel's reach on either side.
+    fn blur_row[T: Blurred](row: &mut [T], padded: &mut [T], kernel: BoxKernel) {
+        let (reach, width) = (kernel.reach(), row.len());
         for _ in 0..PASSES {
-            padded[margin..margin + line].copy_from_slice(row);
-            for pixel in padded[..margin].chunks_exact_mut(channels) {
-                pixel.copy_from_slice(&row[..channels]);
-            }
-            for pixel in padded[margin + line..].chunks_exact_mut(channels) {
-                pixel.copy_from_slice(&row[line - channels..]);
-            }
-            set(&mut sums, &padded[channels..][..line]);
-            for step in 2..=2 * kernel.radius + 1 {
-                add(&mut sums, &padded[step * channels..][..line]);
-            }
-            let far = &padded[2 * margin..][..line];
-            weigh(row, &sums, &padded[..line], far, kernel);
+            padded[..reach].fill(row[0]);
+            padded[reach..reach + width].copy_from_slice(row);
+            padded[reach + width..].fill(row[width - 1]);
+            let shifted = |by: usize| &padded[by..by + width];
+            weigh_all(row, shifted, kernel);
         }
     }
 }
 
-fn blur_columns<T: Depth>(samples: &mut [T], height: usize, kernel: BoxKernel) {
-    let line = samples.len() / height;
-    let mut sums = vec![T::Sum::default(); line];
-    let mut before = samples.to_vec();
-    for pass in 0..PASSES {
-        if pass > 0 {
-            before.copy_from_slice(samples);
+widest! {
+    /// One pass along all columns of a plane.
+    fn blur_columns[T: Blurred](from: &[T], to: &mut [T], width: usize, kernel: BoxKernel) {
+        let (reach, height) = (kernel.reach(), from.len() / width);
+        for (y, target) in to.chunks_exact_mut(width).enumerate() {
+            let row = |by: usize| {
+                let at = (y + by).saturating_sub(reach).min(height - 1);
+                &from[at * width..][..width]
+            };
+            weigh_all(target, row, kernel);
         }
-        let row = |y: usize, offset: usize| {
-            // `offset − reach` rows from y, kept inside the image.
-            let at = (y + offset).saturating_sub(kernel.reach()).min(height - 1);
-            &before[at * line..][..line]
-        };
-        for (y, target) in samples.chunks_exact_mut(line).enumerate() {
-            set(&mut sums, row(y, 1));
-            for offset in 2..=2 * kernel.radius + 1 {
-                add(&mut sums, row(y, offset));
+    }
+}
+
+/// The kernel over samples and their neighbours: `shifted(0)` are those at its lower end, `shifted(2 · reach)` at its
+/// upper.
+#[inline(always)]
+fn weigh_all<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kernel: BoxKernel) {
+    let n = out.len();
+    let (low, high) = (&shifted(0)[..n], &shifted(2 * kernel.reach())[..n]);
+    match kernel.radius {
+        0 => {
+            let middle = &shifted(1)[..n];
+            for i in 0..n {
+                let inner = [middle[i], T::default(), T::default()];
+                out[i] = T::weigh(inner, 0, [low[i], high[i]], kernel);
             }
-            weigh(target, &sums, row(y, 0), row(y, 2 * kernel.reach()), kernel);
         }
-    }
-}
-
-fn set<T: Depth>(sums: &mut [T::Sum], samples: &[T]) {
-    for (sum, sample) in sums.iter_mut().zip(samples) {
-        *sum = sample.widen();
-    }
-}
-
-fn add<T: Depth>(sums: &mut [T::Sum], samples: &[T]) {
-    for (sum, sample) in sums.iter_mut().zip(samples) {
-        *sum += sample.widen();
-    }
-}
-
-fn weigh<T: Depth>(out: &mut [T], sums: &[T::Sum], near: &[T], far: &[T], kernel: BoxKernel) {
-    for (((out, &sum), near), far) in out.iter_mut().zip(sums).zip(near).zip(far) {
-        let mut ends = near.widen();
-        ends += far.widen();
-        *out = T::weigh(sum, ends, kernel);
+        1 => {
+            let [a, b, c] = [1, 2, 3].map(|by| &shifted(by)[..n]);
+            for i in 0..n {
+                out[i] = T::weigh([a[i], b[i], c[i]], 0, [low[i], high[i]], kernel);
+            }
+        }
+        radius => {
+            for i in 0..n {
+                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].number()).sum();
+                let near = [1, 2, 3].map(|by| shifted(by)[i]);
+                out[i] = T::weigh(near, inner, [low[i], high[i]], kernel);
+            }
+        }
     }
 }
 
