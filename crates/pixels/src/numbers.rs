@@ -3,7 +3,7 @@
 use crate::image::Image;
 use crate::plan::Normalize;
 use crate::planes::{AnyPlanes, Planes};
-use crate::simd::widest;
+use crate::simd::{whole, widest};
 
 /// What kind of numbers, and how they lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Number for u8 {
     }
     #[inline(always)]
     fn of(number: f32) -> u8 {
-        number as u8
+        whole(number, 255) as u8
     }
 }
 

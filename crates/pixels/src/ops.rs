@@ -6,7 +6,7 @@
 //! any number of channels and both depths.
 
 use crate::planes::Planes;
-use crate::simd::widest;
+use crate::simd::{whole, widest};
 
 mod blur;
 mod hue;
@@ -90,7 +90,7 @@ fn luma(r: u8, g: u8, b: u8) -> u8 {
 /// `from` at factor 0, `to` at 1, and beyond; truncated and clipped.
 #[inline(always)]
 fn blend(from: f32, to: u8, factor: f32) -> u8 {
-    (from + factor * (f32::from(to) - from)).clamp(0.0, 255.0) as i32 as u8
+    whole(from + factor * (f32::from(to) - from), 255) as u8
 }
 
 widest! {

@@ -35,6 +35,25 @@ macro_rules! widest {
 }
 pub(crate) use widest;
 
+/// The whole part of a number, of one below 0 or of none 0, of one above `limit` that of `limit`. The conversion of the
+/// language has an answer for every number and is not made on many at once; this one is.
+#[inline(always)]
+#[expect(
+    unsafe_code,
+    reason = "the conversion is the same, and what it may not get is taken out before"
+)]
+#[expect(
+    clippy::manual_clamp,
+    reason = "a comparison with no number is false, and becomes one instruction"
+)]
+pub(crate) fn whole(x: f32, limit: u16) -> i32 {
+    let limit = f32::from(limit);
+    let x = if x > 0.0 { x } else { 0.0 };
+    let x = if x < limit { x } else { limit };
+    // SAFETY: a finite number in 0..=65535.
+    unsafe { x.to_int_unchecked() }
+}
+
 /// What a processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {

@@ -14,25 +14,45 @@ const PASSES: usize = 3;
 
 /// Blurs with standard deviation `sigma` in pixels; edges are continued by their last sample. 0 changes nothing.
 /// `spare` is memory that is used again.
+///
+/// The passes run over a copy of the plane whose rows are continued on both sides, as over one long line: along the rows
+/// from neighbour to neighbour, along the columns from row to row.
 pub fn gaussian_blur<T: Blurred>(image: &mut Planes<T>, sigma: f32, spare: &mut Vec<T>) {
     let kernel = BoxKernel::new(sigma);
     if kernel.radius == 0 && kernel.edge == 0 {
         return;
     }
-    let (width, height) = (image.width, image.height);
-    spare.clear();
-    spare.resize((width + 2 * kernel.reach()).max(width * height), T::default());
+    let (width, reach) = (image.width, kernel.reach());
+    let stride = width + 2 * reach;
+    let length = stride * image.height;
+    spare.resize(2 * length, T::default());
+    let (a, b) = spare.split_at_mut(length);
     for plane in image.planes_mut() {
-        for row in plane.chunks_exact_mut(width) {
-            blur_row(row, &mut spare[..width + 2 * kernel.reach()], kernel);
+        for (line, row) in a.chunks_exact_mut(stride).zip(plane.chunks_exact(width)) {
+            line[reach..reach + width].copy_from_slice(row);
         }
-        // Three passes leave the result in the memory that was spare, so one more copy brings it home.
-        let spare = &mut spare[..width * height];
-        blur_columns(plane, spare, width, kernel);
-        blur_columns(spare, plane, width, kernel);
-        blur_columns(plane, spare, width, kernel);
-        plane.copy_from_slice(spare);
+        let (mut from, mut to) = (&mut *a, &mut *b);
+        for _ in 0..PASSES {
+            from.chunks_exact_mut(stride).for_each(|line| continue_row(line, reach));
+            pass(from, to, 1, kernel);
+            (from, to) = (to, from);
+        }
+        for _ in 0..PASSES {
+            pass_down(from, to, stride, kernel);
+            (from, to) = (to, from);
+        }
+        for (line, row) in from.chunks_exact(stride).zip(plane.chunks_exact_mut(width)) {
+            row.copy_from_slice(&line[reach..reach + width]);
+        }
     }
+}
+
+/// The margins of a row become its first and last sample.
+fn continue_row<T: Copy>(line: &mut [T], reach: usize) {
+    let end = line.len() - reach;
+    let (first, last) = (line[reach], line[end - 1]);
+    line[..reach].fill(first);
+    line[end..].fill(last);
 }
 
 /// A sample that can be blurred: how wide its sums are.
@@ -105,29 +125,27 @@ impl BoxKernel {
 }
 
 widest! {
-    /// All passes along one row; `padded` has room for the row and the kernel's reach on either side.
-    fn blur_row[T: Blurred](row: &mut [T], padded: &mut [T], kernel: BoxKernel) {
-        let (reach, width) = (kernel.reach(), row.len());
-        for _ in 0..PASSES {
-            padded[..reach].fill(row[0]);
-            padded[reach..reach + width].copy_from_slice(row);
-            padded[reach + width..].fill(row[width - 1]);
-            let shifted = |by: usize| &padded[by..by + width];
-            weigh_all(row, shifted, kernel);
-        }
+    /// One pass over samples whose neighbours lie `step` apart, for all that have enough of them.
+    fn pass[T: Blurred](from: &[T], to: &mut [T], step: usize, kernel: BoxKernel) {
+        let margin = kernel.reach() * step;
+        let end = to.len().saturating_sub(margin).max(margin.min(to.len()));
+        let out = &mut to[margin.min(from.len())..end];
+        weigh(out, |by| &from[by * step..], kernel);
     }
 }
 
-widest! {
-    /// One pass along all columns of a plane.
-    fn blur_columns[T: Blurred](from: &[T], to: &mut [T], width: usize, kernel: BoxKernel) {
-        let (reach, height) = (kernel.reach(), from.len() / width);
-        for (y, target) in to.chunks_exact_mut(width).enumerate() {
+/// One pass along all columns.
+fn pass_down<T: Blurred>(from: &[T], to: &mut [T], stride: usize, kernel: BoxKernel) {
+    pass(from, to, stride, kernel);
+    let (reach, height) = (kernel.reach(), from.len() / stride);
+    // Near the upper and lower edges the first and last row stand in for those that are missing.
+    for (y, line) in to.chunks_exact_mut(stride).enumerate() {
+        if y < reach || y + reach >= height {
             let row = |by: usize| {
                 let at = (y + by).saturating_sub(reach).min(height - 1);
-                &from[at * width..][..width]
+                &from[at * stride..][..stride]
             };
-            weigh_all(target, row, kernel);
+            weigh(line, row, kernel);
         }
     }
 }
@@ -135,8 +153,11 @@ widest! {
 /// The kernel over samples and their neighbours: `shifted(0)` are those at its lower end, `shifted(2 · reach)` at its
 /// upper.
 #[inline(always)]
-fn weigh_all<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kernel: BoxKernel) {
+fn weigh<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kernel: BoxKernel) {
     let n = out.len();
+    if n == 0 {
+        return;
+    }
     let (low, high) = (&shifted(0)[..n], &shifted(2 * kernel.reach())[..n]);
     match kernel.radius {
         0 => {

@@ -4,7 +4,7 @@
 //! and whole numbers without a branch, so that sixteen pixels are turned at once; the tests compare all colours.
 
 use crate::planes::Planes;
-use crate::simd::widest;
+use crate::simd::{whole, widest};
 
 /// Turns the hue by `shift` in [−0.5, 0.5] turns. The shift is truncated to whole 1/255 turns, and even a shift of 0
 /// passes through 8-bit HSV, which changes some samples by a level or two.
@@ -29,7 +29,7 @@ widest! {
 fn to_hsv([r, g, b]: [i32; 3]) -> [i32; 3] {
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));
     let range = max - min;
-    let saturation = whole((range * 255) as f32 / max.max(1) as f32);
+    let saturation = whole((range * 255) as f32 / max.max(1) as f32, 255);
     // How far the middle channel is from the largest one, as a share of the range.
     let middle = (2 * max + min - r - g - b) as f32 / range.max(1) as f32;
     let red_side = if g < b { middle - 1.0 } else { 1.0 - middle };
@@ -47,7 +47,7 @@ fn to_hsv([r, g, b]: [i32; 3]) -> [i32; 3] {
     // Pillow truncates 255 times this number, exactly; the product that is rounded to single precision may have become
     // the next whole number. What rounding added is found exactly, as 255 x = 256 x − x.
     let product = turns * 255.0;
-    let hue = whole(product);
+    let hue = whole(product, 255);
     let rounded_up = hue as f32 == product && (turns * 256.0 - product) - turns < 0.0;
     let hue = hue - i32::from(rounded_up);
     [if range == 0 { 0 } else { hue }, saturation, max]
@@ -82,15 +82,9 @@ fn rounded(n: i32) -> i32 {
     const SQUARE: f32 = 65_025.0;
     // All of these are below 2²⁴ and exact but for the quotient, which may be off by one.
     let n = (n + 32_512) as f32;
-    let quotient = whole(n * (1.0 / SQUARE));
+    let quotient = whole(n * (1.0 / SQUARE), 256);
     let rest = n - quotient as f32 * SQUARE;
     quotient + i32::from(rest >= SQUARE) - i32::from(rest < 0.0)
-}
-
-/// The whole part of a number in 0..2²³.
-#[inline(always)]
-fn whole(x: f32) -> i32 {
-    x as i32
 }
 
 #[cfg(test)]
