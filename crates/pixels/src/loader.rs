@@ -14,6 +14,7 @@ use std::time::Duration;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
+use crate::decode;
 use crate::draw::{Draw, Purpose};
 use crate::numbers::{Form, NumbersMut, write};
 use crate::plan::{ViewPlan, ViewSpec};
@@ -172,6 +173,20 @@ impl Loader {
     }
 }
 
+impl Loader {
+    /// Reads and decodes the parts of `count` samples that their views of the first epoch need, and makes no view of
+    /// them, on this thread. What is left of the cost of views when everything else is free.
+    pub fn decode_only(&self, count: usize) {
+        let shared = &self.shared;
+        let (order, mut worker) = (shared.order(0), shared.workers.lease());
+        let mut records = vec![None; shared.specs.len()];
+        for &sample in order.iter().cycle().take(count) {
+            // One that cannot be read has cost its time, too.
+            let _ = shared.load(0, sample, sample, &mut worker, &mut records);
+        }
+    }
+}
+
 impl Batches {
     /// How long the consumer has waited for data so far.
     pub fn waited(&self) -> Duration {
@@ -259,14 +274,7 @@ impl Shared {
     ) -> Result<Place, SourceError> {
         let strict = self.options.strict;
         let (sample, at, skipped) = self.reader.readable_from(wanted, strict, |index| {
-            self.reader.load(index, worker, |size| {
-                for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
-                    let (seed, sample) = (self.options.seed, wanted as u64);
-                    let draw = Draw { seed, epoch, sample, view: number as u64 };
-                    *record = Some(view::choose(size, spec, draw));
-                }
-                self.needed(records.iter().flatten())
-            })
+            self.load(epoch, wanted, index, worker, records)
         })?;
         let views = self.specs.iter().zip(records.iter().flatten()).zip(outputs);
         for ((spec, record), output) in views {
@@ -277,6 +285,25 @@ impl Shared {
             write(view, &self.plan.normalize, last, output.reborrow());
         }
         Ok(Place { sample, label: self.reader.label(sample), skipped })
+    }
+
+    /// Chooses the views that `wanted` has in this epoch, of the image of sample `index`, and decodes what they need.
+    fn load(
+        &self,
+        epoch: u64,
+        wanted: usize,
+        index: usize,
+        worker: &mut Worker,
+        records: &mut [Option<ViewRecord>],
+    ) -> Result<decode::Place, SourceError> {
+        self.reader.load(index, worker, |size| {
+            for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
+                let (seed, sample) = (self.options.seed, wanted as u64);
+                let draw = Draw { seed, epoch, sample, view: number as u64 };
+                *record = Some(view::choose(size, spec, draw));
+            }
+            self.needed(records.iter().flatten())
+        })
     }
 
     /// The smallest box that holds the crops of an image, and how much smaller the image may be decoded: so that no

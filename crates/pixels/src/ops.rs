@@ -64,6 +64,7 @@ pub fn flip<T>(image: &mut Planes<T>) {
 /// A sample of 8 or 16 bits.
 pub trait Sample: Copy + Ord + Default + 'static {
     /// The greatest sample less this one.
+    #[must_use]
     fn inverse(self) -> Self;
 }
 

@@ -42,12 +42,9 @@ pub(crate) use widest;
     unsafe_code,
     reason = "the conversion is the same, and what it may not get is taken out before"
 )]
-#[expect(
-    clippy::manual_clamp,
-    reason = "a comparison with no number is false, and becomes one instruction"
-)]
 pub(crate) fn whole(x: f32, limit: u16) -> i32 {
     let limit = f32::from(limit);
+    // A comparison with what is no number is false; either line becomes one instruction.
     let x = if x > 0.0 { x } else { 0.0 };
     let x = if x < limit { x } else { limit };
     // SAFETY: a finite number in 0..=65535.

@@ -71,7 +71,7 @@ fn to_rgb(h: i32, s: i32, v: i32) -> [i32; 3] {
         let high = if side == 4 { e } else { d };
         let high = if side == 5 { f } else { high };
         // Side 6 is side 0 again.
-        if side >= 3 && side < 6 { high } else { low }
+        if (3..6).contains(&side) { high } else { low }
     };
     [pick([v, q, p, p, t, v]), pick([t, v, v, q, p, p]), pick([p, p, t, v, v, q])]
 }
