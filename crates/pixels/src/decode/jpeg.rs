@@ -31,6 +31,8 @@ mod progressive;
 mod reader;
 mod sequential;
 mod stream;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 /// Files with more scans are refused: a small file can hold thousands, and each is work for the whole image.
 const MOST_SCANS: usize = 100;

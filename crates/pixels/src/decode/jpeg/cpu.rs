@@ -77,6 +77,7 @@ impl Cpu {
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use super::{Block, DecodeError, Lines, Picture, Quantisation, idct, paint};
+    use super::super::vector;
     use super::{progressive as progressive_scan, sequential as sequential_scan};
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -98,7 +99,10 @@ mod wide {
         out: &mut [u8],
         stride: usize,
     ) {
-        idct::blocks(size, blocks, last, quantisation, out, stride);
+        match size {
+            8 => vector::blocks(blocks, last, quantisation, out, stride),
+            _ => idct::blocks(size, blocks, last, quantisation, out, stride),
+        }
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
