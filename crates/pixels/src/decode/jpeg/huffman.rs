@@ -12,9 +12,8 @@ pub const LOOK_UP_BITS: u32 = 10;
 ///
 /// | bits | content |
 /// |---|---|
-/// | 0–7 | length of code and value together; 0: not in the table |
-/// | 8–15 | length of the code |
-/// | 16–23 | 63 − size of the value |
+/// | 0–15 | length of code and value together; an entry of 0 is not in the table |
+/// | 16–23 | size of the value |
 /// | 24–31 | how far the position moves: run + 1, or [`END_OF_BLOCK`] |
 pub struct Table {
     pub entries: [u32; 1 << LOOK_UP_BITS],
@@ -96,7 +95,7 @@ fn entry(kind: Kind, length: u32, symbol: u8) -> u32 {
         (Kind::Ac, 0..15, 0) => END_OF_BLOCK + run,
         _ => run + 1,
     };
-    (length + size) | length << 8 | (63 - size) << 16 | step << 24
+    (length + size) | size << 16 | step << 24
 }
 
 /// The value of an entry, given the bits that begin with its code.
@@ -104,8 +103,8 @@ fn entry(kind: Kind, length: u32, symbol: u8) -> u32 {
 /// The bits of a negative value are those of the value less one, so the first bit is the sign.
 #[inline(always)]
 pub fn value(entry: u32, bits: u64) -> i32 {
-    let bits = bits << (entry >> 8 & 63);
-    let negative = !((bits as i64 >> 63) as u64);
-    let size = ((bits ^ negative) >> 1) >> (entry >> 16 & 63);
-    (size ^ negative).wrapping_sub(negative) as i32
+    let ones = (1 << (entry >> 16 & 63)) - 1;
+    let value = bits.rotate_left(entry & 63) & ones;
+    let offset = if 2 * value <= ones { ones } else { 0 };
+    value.wrapping_sub(offset) as i32
 }

@@ -150,7 +150,8 @@ fn block(
         carried.ended -= 1;
         return Ok(());
     }
-    let mut bits = job.stream.before_block(job.bits)?;
+    let mut bits = job.bits;
+    job.stream.before_block(&mut bits)?;
     let window = job.stream.window();
     let done = match (scan.first, scan.high) {
         (0, 0) => {
@@ -224,7 +225,7 @@ fn refine(
     while *ended == 0 && k <= scan.last {
         bits.refill(window);
         let entry = next(bits, window, Kind::Ac, table)?;
-        let size = 63 - (entry >> 16 & 63);
+        let size = entry >> 16 & 63;
         let new = value(entry, bits.bits) as i16;
         bits.skip(entry);
         if entry >> 24 >= END_OF_BLOCK {

@@ -91,7 +91,7 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
                 continue;
             }
             for place in places {
-                bits = job.stream.before_block(bits)?;
+                job.stream.before_block(&mut bits)?;
                 let slot = (place.slot + held * place.step).min(MCUS * MOST_BLOCKS - 1);
                 let (dc, ac) = (&job.tables.dc[place.dc], &job.tables.ac[place.ac]);
                 let target = &mut job.strip.blocks[slot];
@@ -124,7 +124,7 @@ fn pass_over(
     predictions: &mut [i32; 4],
 ) -> Result<Bits, DecodeError> {
     for place in places {
-        bits = job.stream.before_block(bits)?;
+        job.stream.before_block(&mut bits)?;
         let (dc, ac) = (&job.tables.dc[place.dc], &job.tables.ac[place.ac]);
         let prediction = &mut predictions[place.component];
         skip(&mut bits, job.stream.window(), dc, ac, prediction).ok_or_else(wrong_code)?;

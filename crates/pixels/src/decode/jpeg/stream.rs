@@ -9,7 +9,7 @@ const SIZE: usize = 8 << 10;
 
 /// A part of a scan's data, with the stuffed zeros taken out.
 pub struct Window {
-    data: [u8; SIZE],
+    data: [u8; SIZE + 8],
     filled: usize,
     /// Beyond this position [`Stream::more`] has to be asked before the next block.
     limit: usize,
@@ -17,7 +17,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { data: [0; SIZE], filled: 0, limit: 0 }
+        Self { data: [0; SIZE + 8], filled: 0, limit: 0 }
     }
 }
 
@@ -33,9 +33,11 @@ pub struct Stream<'a, 'w> {
 /// The place in the window. A value of its own, so that it stays in registers.
 #[derive(Clone, Copy)]
 pub struct Bits {
-    /// The next bits, from the highest down. Below `count` they are either zero or right.
+    /// The next bits, from the highest down. Below their count they are either zero or right.
     pub bits: u64,
-    pub count: u32,
+    /// How many bits are there: the lowest six bits of this number. The others are not kept clean, which saves
+    /// an instruction on the longest way through the loop.
+    count: u32,
     next: usize,
 }
 
@@ -45,17 +47,21 @@ impl Bits {
     /// At least 56 bits are there afterwards.
     #[inline(always)]
     pub fn refill(&mut self, window: &Window) {
-        let word = window.data.get(self.next..).and_then(|rest| rest.first_chunk());
-        self.bits |= u64::from_be_bytes(*word.unwrap_or(&[0; 8])) >> self.count;
-        self.next += (63 - self.count as usize) >> 3;
+        let word = window.data[self.next % SIZE..].first_chunk();
+        self.bits |= u64::from_be_bytes(*word.unwrap_or(&[0; 8])) >> (self.count & 63);
+        self.next += (!self.count >> 3 & 7) as usize;
         self.count |= 56;
     }
 
-    /// `length` is less than 64.
+    /// The lowest six bits of `length` say how many.
     #[inline(always)]
     pub fn skip(&mut self, length: u32) {
         self.bits <<= length & 63;
-        self.count = self.count.wrapping_sub(length & 63);
+        self.count = self.count.wrapping_sub(length);
+    }
+
+    fn count(self) -> u32 {
+        self.count & 63
     }
 
     /// The next `length` bits, 1 to 16. They have to be there.
@@ -81,8 +87,11 @@ impl<'a, 'w> Stream<'a, 'w> {
 
     /// To be called before each block: sees to it that its bits are in the window, and that those before it were.
     #[inline(always)]
-    pub fn before_block(&mut self, bits: Bits) -> Result<Bits, DecodeError> {
-        if bits.next <= self.window.limit { Ok(bits) } else { self.more(bits) }
+    pub fn before_block(&mut self, bits: &mut Bits) -> Result<(), DecodeError> {
+        if bits.next > self.window.limit {
+            bits.next = self.more(*bits)?;
+        }
+        Ok(())
     }
 
     /// Behind the last block of an interval: the data have to end here, and the next restart marker has to follow.
@@ -103,7 +112,7 @@ impl<'a, 'w> Stream<'a, 'w> {
     pub fn finish(&mut self, bits: Bits) -> Result<usize, DecodeError> {
         let mut bits = bits;
         while !self.ended && self.left(bits) < 8 {
-            bits = self.more(bits)?;
+            bits.next = self.more(bits)?;
         }
         match self.left(bits) {
             ..0 => Err(self.short()),
@@ -126,7 +135,7 @@ impl<'a, 'w> Stream<'a, 'w> {
 
     /// The bits that are left in the window; less than none if more were read than there are.
     fn left(&self, bits: Bits) -> isize {
-        8 * self.window.filled as isize - 8 * bits.next as isize + bits.count as isize
+        8 * self.window.filled as isize - 8 * bits.next as isize + bits.count() as isize
     }
 
     fn short(&self) -> DecodeError {
@@ -137,8 +146,9 @@ impl<'a, 'w> Stream<'a, 'w> {
         }
     }
 
+    /// Brings more data into the window. Gives the same place in it.
     #[inline(never)]
-    fn more(&mut self, mut bits: Bits) -> Result<Bits, DecodeError> {
+    fn more(&mut self, mut bits: Bits) -> Result<usize, DecodeError> {
         if !self.ended {
             // Not yet at the end, so the margin is there and nothing has been read beyond it.
             let filled = self.window.filled;
@@ -148,7 +158,7 @@ impl<'a, 'w> Stream<'a, 'w> {
             self.fill();
             bits.next -= next;
         }
-        if self.left(bits) < 0 { Err(self.short()) } else { Ok(bits) }
+        if self.left(bits) < 0 { Err(self.short()) } else { Ok(bits.next) }
     }
 
     /// Fills the window up from the file.
