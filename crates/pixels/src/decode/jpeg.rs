@@ -6,9 +6,13 @@
 //!
 //! In what is read, missing or damaged data are an error, never a grey area. Two things that every viewer forgives are
 //! forgiven: stray bytes between the segments of the header or before the end marker, and a missing end marker.
+#![expect(
+    clippy::inline_always,
+    reason = "the hot loops are inlined into a function per instruction set"
+)]
 
-use super::orientation::{self, Orientation};
 use super::DecodeError;
+use super::orientation::{self, Orientation};
 use crate::image::Image;
 use crate::record::CropBox;
 use cpu::Cpu;
@@ -140,7 +144,9 @@ fn check_region(frame: &Frame, region: CropBox, shrink: usize) -> Result<(), Dec
         length > 0 && start.checked_add(length).is_some_and(|end| end <= side.div_ceil(shrink))
     };
     if !matches!(shrink, 1 | 2 | 4 | 8) {
-        return Err(DecodeError::new(format!("an image is reduced by 1, 2, 4 or 8, not by {shrink}")));
+        return Err(DecodeError::new(format!(
+            "an image is reduced by 1, 2, 4 or 8, not by {shrink}"
+        )));
     }
     if !fits(left, width, frame.width) || !fits(top, height, frame.height) {
         let problem = format!(

@@ -3,7 +3,10 @@
 //! Each body is written once and inlined into a function per instruction set.
 #![cfg_attr(
     target_arch = "x86_64",
-    expect(unsafe_code, reason = "code for an instruction set is called after its presence was checked")
+    expect(
+        unsafe_code,
+        reason = "code for an instruction set is called after its presence was checked"
+    )
 )]
 
 use super::super::DecodeError;
@@ -76,8 +79,8 @@ impl Cpu {
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
-    use super::{Block, DecodeError, Lines, Picture, Quantisation, idct, paint};
     use super::super::vector;
+    use super::{Block, DecodeError, Lines, Picture, Quantisation, idct, paint};
     use super::{progressive as progressive_scan, sequential as sequential_scan};
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]

@@ -48,7 +48,12 @@ impl Default for Table {
 
 impl Table {
     /// Defines the table by `counts[n]` codes of the length n + 1 and their symbols in order.
-    pub fn define(&mut self, kind: Kind, counts: [u8; 16], symbols: &[u8]) -> Result<(), DecodeError> {
+    pub fn define(
+        &mut self,
+        kind: Kind,
+        counts: [u8; 16],
+        symbols: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind == Kind::Dc && symbols.iter().any(|&size| size > 15) {
             return Err(damaged("a Huffman table has a symbol out of range"));
         }

@@ -90,7 +90,9 @@ impl Plane {
         }
         let spread = [frame.h * least * SIDE / (h * size), frame.v * least * SIDE / (v * size)];
         if spread.iter().any(|spread| !spread.is_multiple_of(SIDE)) {
-            return Err(DecodeError::new("sampling factors that do not divide each other are not read"));
+            return Err(DecodeError::new(
+                "sampling factors that do not divide each other are not read",
+            ));
         }
         let spread = spread.map(|spread| spread / SIDE);
         let sides = [(frame.width, h, frame.h), (frame.height, v, frame.v)];

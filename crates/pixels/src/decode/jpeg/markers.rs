@@ -23,7 +23,6 @@ pub mod marker {
     pub const END: u8 = 0xD9;
     pub const SCAN: u8 = 0xDA;
     pub const QUANTISATION: u8 = 0xDB;
-    pub const LINES: u8 = 0xDC;
     pub const INTERVAL: u8 = 0xDD;
     pub const JFIF: u8 = 0xE0;
     pub const EXIF: u8 = 0xE1;
@@ -117,7 +116,8 @@ impl Frame {
         if depth != 8 {
             return Err(DecodeError::new(format!("{depth} bits per sample are not read, only 8")));
         }
-        let [width, height] = [[w1, w0], [h1, h0]].map(|side| usize::from(u16::from_be_bytes(side)));
+        let [width, height] =
+            [[w1, w0], [h1, h0]].map(|side| usize::from(u16::from_be_bytes(side)));
         if width * height == 0 {
             return Err(DecodeError::new("the image is empty"));
         }
@@ -224,7 +224,9 @@ pub struct Hints {
 impl Hints {
     pub fn read(&mut self, kind: u8, content: &[u8]) {
         match (kind, content) {
-            (marker::JFIF, [b'J', b'F', b'I', b'F', 0, ..]) if content.len() >= 14 => self.jfif = true,
+            (marker::JFIF, [b'J', b'F', b'I', b'F', 0, ..]) if content.len() >= 14 => {
+                self.jfif = true;
+            }
             (marker::ADOBE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => {
                 self.adobe = Some(*transform);
             }
@@ -236,7 +238,7 @@ impl Hints {
     }
 
     /// The colours as libjpeg guesses them, since the format does not say.
-    pub fn colours(&self, frame: &Frame) -> Colours {
+    pub fn colours(self, frame: &Frame) -> Colours {
         let ids = [0, 1, 2].map(|k| frame.components[k].id);
         match (frame.count, self.adobe) {
             (1, _) => Colours::Grey,

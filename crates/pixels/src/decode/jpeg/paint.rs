@@ -77,20 +77,23 @@ fn spread<'a>(
             return &near[from..to];
         }
         line.pixels.clear();
-        line.pixels.extend(near[from..to].iter().flat_map(|&sample| (0..across).map(move |_| sample)));
+        line.pixels
+            .extend(near[from..to].iter().flat_map(|&sample| (0..across).map(move |_| sample)));
         return &line.pixels[left - first * across..][..width];
     }
     let far = match down {
         1 => near,
-        _ if y % 2 == 0 => row((y / 2).saturating_sub(1)),
+        _ if y.is_multiple_of(2) => row((y / 2).saturating_sub(1)),
         _ => row(clamped(y / 2 + 1)),
     };
     if across == 1 {
         let rounding = 1 + (y % 2) as u16;
         line.pixels.clear();
-        line.pixels.extend(near[from..to].iter().zip(&far[from..to]).map(|(&near, &far)| {
-            ((3 * u16::from(near) + u16::from(far) + rounding) >> 2) as u8
-        }));
+        line.pixels.extend(
+            near[from..to].iter().zip(&far[from..to]).map(|(&near, &far)| {
+                ((3 * u16::from(near) + u16::from(far) + rounding) >> 2) as u8
+            }),
+        );
         return &line.pixels;
     }
     // One neighbour more on both sides.
@@ -121,7 +124,10 @@ fn spread<'a>(
 
 /// Two pixels for each sum but the outer ones: three quarters of it and one of its neighbour's.
 #[inline(always)]
-fn horizontal<const SHIFT: u32, const LEFT: u16, const RIGHT: u16>(sums: &[u16], pixels: &mut [u8]) {
+fn horizontal<const SHIFT: u32, const LEFT: u16, const RIGHT: u16>(
+    sums: &[u16],
+    pixels: &mut [u8],
+) {
     let count = pixels.len() / 2;
     let (before, here, after) = (&sums[..count], &sums[1..=count], &sums[2..count + 2]);
     for (k, pair) in pixels.as_chunks_mut::<2>().0.iter_mut().enumerate() {

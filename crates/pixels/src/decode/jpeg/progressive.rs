@@ -195,7 +195,7 @@ fn first(
     while k < scan.last as u32 {
         bits.refill(window);
         let entry = next(bits, window, Kind::Ac, table)?;
-        let value = value(entry, bits.bits);
+        let value = value(entry, bits.ahead);
         bits.skip(entry);
         if entry >> 24 >= END_OF_BLOCK {
             *ended = end_of_band(bits, entry) - 1;
@@ -226,7 +226,7 @@ fn refine(
         bits.refill(window);
         let entry = next(bits, window, Kind::Ac, table)?;
         let size = entry >> 16 & 63;
-        let new = value(entry, bits.bits) as i16;
+        let new = value(entry, bits.ahead) as i16;
         bits.skip(entry);
         if entry >> 24 >= END_OF_BLOCK {
             *ended = end_of_band(bits, entry);

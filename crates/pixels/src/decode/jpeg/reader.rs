@@ -5,7 +5,7 @@ use super::cpu::Cpu;
 use super::huffman::{Kind, Table};
 use super::layout::{Layout, Plane};
 use super::markers::{Frame, Hints, MOST_COMPONENTS, Scan, Segments, damaged, marker};
-use super::stream::Stream;
+use super::stream::{Bits, Stream};
 use super::{MOST_SCANS, Quantisation, Scratch, ZIGZAG, progressive, sequential};
 
 /// Tables that segments define, for the scans that follow.
@@ -39,7 +39,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads on to the data of the next scan; `None` if there is no more. Without `tables` only the header is read.
-    pub fn next_scan(&mut self, mut tables: Option<&mut Tables>) -> Result<Option<Scan>, DecodeError> {
+    pub fn next_scan(
+        &mut self,
+        mut tables: Option<&mut Tables>,
+    ) -> Result<Option<Scan>, DecodeError> {
         while let Some((kind, content)) = self.segments.next()? {
             match (kind, &mut tables) {
                 (marker::SCAN, tables) => return self.scan(content, tables.as_deref()).map(Some),
@@ -109,13 +112,21 @@ impl<'a> Reader<'a> {
             };
             let last = seen[..frame.count].iter().all(|seen| *seen);
             job.cpu.sequential(&mut job)?;
-            self.segments.at = job.stream.leave(job.bits)?;
             if last {
-                return Ok(());
+                return job.stream.leave(job.bits).map(|_| ());
             }
+            let whole = layout.columns[1] == layout.across && layout.rows[1] == layout.down;
+            let tidy = self.leave(&mut job.stream, job.bits, whole)?;
             let next = self.next_scan(Some(&mut scratch.tables))?;
-            scan = next.ok_or_else(DecodeError::truncated)?;
+            scan = next.filter(|_| tidy).ok_or_else(|| unfinished(tidy))?;
         }
+    }
+
+    /// Goes on behind a scan. Says whether its data end where its blocks do, so that another scan can follow; a scan
+    /// that was not read as a `whole` may end anywhere.
+    fn leave(&mut self, stream: &mut Stream, bits: Bits, whole: bool) -> Result<bool, DecodeError> {
+        self.segments.at = stream.leave(bits)?;
+        Ok(!whole || stream.finish(bits).is_ok())
     }
 
     /// Decodes the scans of a progressive file, then computes the samples.
@@ -134,9 +145,10 @@ impl<'a> Reader<'a> {
             let (tables, store) = (&scratch.tables, &mut scratch.store);
             let mut job = progressive::Job { stream, bits, scan: &scan, layout, tables, store };
             cpu.progressive(&mut job)?;
-            self.segments.at = job.stream.leave(job.bits)?;
+            let tidy = self.leave(&mut job.stream, job.bits, layout.rows[1] == layout.down)?;
             match self.next_scan(Some(&mut scratch.tables))? {
-                Some(next) => scan = next,
+                Some(next) if tidy => scan = next,
+                Some(_) => return Err(unfinished(tidy)),
                 None if scratch.store.is_complete(frame) => break,
                 None if self.segments.is_ended() && scratch.store.is_presentable(frame) => break,
                 None => return Err(DecodeError::truncated()),
@@ -147,6 +159,14 @@ impl<'a> Reader<'a> {
             transform(cpu, component, plane, layout, &quantisation, scratch);
         }
         Ok(())
+    }
+}
+
+fn unfinished(tidy: bool) -> DecodeError {
+    if tidy {
+        DecodeError::truncated()
+    } else {
+        damaged("there are data left over at the end of a scan")
     }
 }
 
@@ -218,7 +238,9 @@ impl Tables {
     }
 
     fn define_interval(&mut self, content: &[u8]) -> Result<(), DecodeError> {
-        let &[high, low] = content else { return Err(damaged("a restart interval of wrong length")) };
+        let &[high, low] = content else {
+            return Err(damaged("a restart interval of wrong length"));
+        };
         self.interval = usize::from(u16::from_be_bytes([high, low]));
         Ok(())
     }

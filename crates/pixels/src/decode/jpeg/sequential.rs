@@ -79,7 +79,8 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
             if job.tables.interval > 0 {
                 if until_restart == 0 {
                     bits = job.stream.restart(bits, restarts)?;
-                    (until_restart, restarts, predictions) = (job.tables.interval, restarts + 1, [0; 4]);
+                    (until_restart, restarts, predictions) =
+                        (job.tables.interval, restarts + 1, [0; 4]);
                 }
                 until_restart -= 1;
             }
@@ -199,7 +200,7 @@ fn block(
         bits.refill(window);
         for _ in 0..2 {
             let entry = next(bits, window, Kind::Ac, ac)?;
-            let value = value(entry, bits.bits);
+            let value = value(entry, bits.ahead);
             bits.skip(entry);
             k += entry >> 24;
             if k >= 63 {
@@ -218,7 +219,13 @@ fn block(
 
 /// Passes over a block, all but its DC value.
 #[inline(always)]
-fn skip(bits: &mut Bits, window: &Window, dc: &Table, ac: &Table, prediction: &mut i32) -> Option<()> {
+fn skip(
+    bits: &mut Bits,
+    window: &Window,
+    dc: &Table,
+    ac: &Table,
+    prediction: &mut i32,
+) -> Option<()> {
     bits.refill(window);
     *prediction = prediction.wrapping_add(difference(bits, dc)?);
     let mut k = 0;
@@ -239,14 +246,14 @@ fn skip(bits: &mut Bits, window: &Window, dc: &Table, ac: &Table, prediction: &m
 /// How far a DC value is from the one before. At least 31 bits have to be there.
 #[inline(always)]
 pub fn difference(bits: &mut Bits, table: &Table) -> Option<i32> {
-    let mut entry = table.entries[(bits.bits >> (64 - LOOK_UP_BITS)) as usize];
+    let mut entry = table.entries[(bits.ahead >> (64 - LOOK_UP_BITS)) as usize];
     if entry == 0 {
-        entry = table.search(Kind::Dc, (bits.bits >> 48) as u32);
+        entry = table.search(Kind::Dc, (bits.ahead >> 48) as u32);
         if entry == 0 {
             return None;
         }
     }
-    let difference = value(entry, bits.bits);
+    let difference = value(entry, bits.ahead);
     bits.skip(entry);
     Some(difference)
 }
@@ -257,10 +264,10 @@ pub fn difference(bits: &mut Bits, table: &Table) -> Option<i32> {
 /// there after a refill. Longer codes are preceded by a refill of their own.
 #[inline(always)]
 pub fn next(bits: &mut Bits, window: &Window, kind: Kind, table: &Table) -> Option<u32> {
-    let entry = table.entries[(bits.bits >> (64 - LOOK_UP_BITS)) as usize];
+    let entry = table.entries[(bits.ahead >> (64 - LOOK_UP_BITS)) as usize];
     if entry == 0 {
         bits.refill(window);
-        let entry = table.search(kind, (bits.bits >> 48) as u32);
+        let entry = table.search(kind, (bits.ahead >> 48) as u32);
         return (entry != 0).then_some(entry);
     }
     Some(entry)

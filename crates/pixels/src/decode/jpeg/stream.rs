@@ -4,7 +4,7 @@ use super::super::DecodeError;
 use super::markers::{damaged, marker};
 
 /// Room for a block's longest possible code (64 symbols of 31 bits) and the words that are read ahead.
-const MARGIN: usize = 64 * 31 / 8 + 2 * 8 + 8;
+const MARGIN: usize = 64 * 31 / 8 + 40;
 const SIZE: usize = 8 << 10;
 
 /// A part of a scan's data, with the stuffed zeros taken out.
@@ -34,7 +34,7 @@ pub struct Stream<'a, 'w> {
 #[derive(Clone, Copy)]
 pub struct Bits {
     /// The next bits, from the highest down. Below their count they are either zero or right.
-    pub bits: u64,
+    pub ahead: u64,
     /// How many bits are there: the lowest six bits of this number. The others are not kept clean, which saves
     /// an instruction on the longest way through the loop.
     count: u32,
@@ -42,21 +42,21 @@ pub struct Bits {
 }
 
 impl Bits {
-    const START: Self = Self { bits: 0, count: 0, next: 0 };
+    const START: Self = Self { ahead: 0, count: 0, next: 0 };
 
     /// At least 56 bits are there afterwards.
     #[inline(always)]
     pub fn refill(&mut self, window: &Window) {
         let word = window.data[self.next % SIZE..].first_chunk();
-        self.bits |= u64::from_be_bytes(*word.unwrap_or(&[0; 8])) >> (self.count & 63);
+        self.ahead |= u64::from_be_bytes(*word.unwrap_or(&[0; 8])) >> (self.count & 63);
         self.next += (!self.count >> 3 & 7) as usize;
-        self.count |= 56;
+        self.count |= 0b11_1000;
     }
 
     /// The lowest six bits of `length` say how many.
     #[inline(always)]
     pub fn skip(&mut self, length: u32) {
-        self.bits <<= length & 63;
+        self.ahead <<= length & 63;
         self.count = self.count.wrapping_sub(length);
     }
 
@@ -67,7 +67,7 @@ impl Bits {
     /// The next `length` bits, 1 to 16. They have to be there.
     #[inline(always)]
     pub fn take(&mut self, length: u32) -> u32 {
-        let taken = (self.bits >> (64 - length)) as u32;
+        let taken = (self.ahead >> (64 - length)) as u32;
         self.skip(length);
         taken
     }
@@ -168,11 +168,14 @@ impl<'a, 'w> Stream<'a, 'w> {
         while *filled < room {
             let from = &self.bytes[self.at..];
             // Whole words without a 0xFF are copied as they are.
-            let words = from.as_chunks::<16>().0.iter().zip(data[*filled..].as_chunks_mut::<16>().0);
+            let words =
+                from.as_chunks::<16>().0.iter().zip(data[*filled..].as_chunks_mut::<16>().0);
             let plain = words
                 .take((room - *filled).div_ceil(16))
-                // Written without an early end, so that it compiles to one comparison.
-                .take_while(|(from, _)| !from.iter().fold(false, |any, &byte| any | (byte == 0xFF)))
+                // Counted without an early end, which compiles to one comparison.
+                .take_while(|(from, _)| {
+                    from.iter().map(|&byte| u8::from(byte == 0xFF)).sum::<u8>() == 0
+                })
                 .map(|(from, to)| *to = *from)
                 .count();
             self.at += 16 * plain;
@@ -180,19 +183,15 @@ impl<'a, 'w> Stream<'a, 'w> {
             if *filled >= room {
                 break;
             }
-            match next_byte(&self.bytes[self.at..]) {
-                Some((byte, length)) => {
-                    data[*filled] = byte;
-                    *filled += 1;
-                    self.at += length;
-                }
-                None => {
-                    self.ended = true;
-                    data[*filled..].fill(0);
-                    *limit = *filled;
-                    return;
-                }
-            }
+            let Some((byte, length)) = next_byte(&self.bytes[self.at..]) else {
+                self.ended = true;
+                data[*filled..*filled + MARGIN - 16].fill(0);
+                *limit = *filled;
+                return;
+            };
+            data[*filled] = byte;
+            *filled += 1;
+            self.at += length;
         }
         *limit = filled.saturating_sub(MARGIN);
     }

@@ -3,6 +3,7 @@
 //! Every product is one of 16 bits and two of them are added at once, so that a block costs half of what 32-bit lanes
 //! cost. Only operations without pointers are used, so nothing here is unsafe.
 
+#[allow(clippy::wildcard_imports, reason = "two dozen names that no other item resembles")]
 use std::arch::x86_64::*;
 
 use super::idct::{dc, flat};
@@ -184,9 +185,8 @@ fn bytes([c0, c1, c2, c3, c4, c5, c6, c7]: Rows) -> [__m256i; 4] {
     let (a, b) = (_mm256_packs_epi16(c0, c2), _mm256_packs_epi16(c1, c3));
     let (c, d) = (_mm256_packs_epi16(c4, c6), _mm256_packs_epi16(c5, c7));
     // Pairs of columns, then fours, then rows of eight.
-    let [ab, cd] = [(a, b), (c, d)].map(|(a, b)| {
-        mixed(_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b))
-    });
+    let [ab, cd] = [(a, b), (c, d)]
+        .map(|(a, b)| mixed(_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)));
     let centre = _mm256_set1_epi8(-128);
     [
         _mm256_unpacklo_epi32(ab[0], cd[0]),
