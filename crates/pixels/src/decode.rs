@@ -8,8 +8,10 @@ use std::panic::catch_unwind;
 
 use crate::image::Image;
 
+pub use orientation::Orientation;
+
 mod directory;
-mod jpeg;
+pub mod jpeg;
 mod orientation;
 mod other;
 mod part;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod decoding;
+mod jpegs;
 mod oracles;
 mod pillow;
 mod plans;
