@@ -51,8 +51,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let format = Format::of(bytes).ok_or_else(|| not_an_image(bytes))?;
     // The decoders are other people's, and some are known to panic on broken files.
     let image = catch_unwind(|| format.decode(bytes))
-        .unwrap_or_else(|_| Err(DecodeError::new("the decoder gave up on this file")))
-        .map_err(|error| DecodeError { problem: format!("{}: {error}", format.name()), ..error })?;
+        .unwrap_or_else(|_| Err(DecodeError::gave_up()))
+        .map_err(|error| error.of_format(format))?;
     if image.width * image.height * image.channels == 0 {
         return Err(DecodeError::new(format!("{}: the image is empty", format.name())));
     }
@@ -71,6 +71,15 @@ impl DecodeError {
     /// What a decoder says.
     fn from(error: impl std::fmt::Display) -> Self {
         Self::new(format!("cannot be decoded: {}", error.to_string().trim_end()))
+    }
+
+    /// The same error, after the name of the format.
+    fn of_format(self, format: Format) -> Self {
+        Self { problem: format!("{}: {}", format.name(), self.problem), ..self }
+    }
+
+    fn gave_up() -> Self {
+        Self::new("the decoder gave up on this file")
     }
 
     fn truncated() -> Self {

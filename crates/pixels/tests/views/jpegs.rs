@@ -41,7 +41,7 @@ fn files() -> Vec<(File, &'static [u8])> {
     recorded().files.into_iter().map(take).collect()
 }
 
-fn named(wanted: &str) -> &'static [u8] {
+pub fn named(wanted: &str) -> &'static [u8] {
     files().into_iter().find(|(file, _)| file.name == wanted).unwrap().1
 }
 

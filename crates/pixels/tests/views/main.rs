@@ -4,6 +4,7 @@
 mod decoding;
 mod jpegs;
 mod oracles;
+mod parts;
 mod pillow;
 mod plans;
 mod rendering;
