@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pixels::loader::{Loader, LoaderOptions};
+use pixels::loader::{Loader, LoaderOptions, Share};
 use pixels::numbers::Form;
 use pixels::plan::{Normalize, ViewPlan, ViewSpec};
 use serde::Serialize;
@@ -63,7 +63,9 @@ impl ViewBench {
         })?;
         let (seed, batch, workers) = (0, 64, hardware::cores());
         let (exact, strict, form) = (false, false, Form::default());
-        let options = LoaderOptions { seed, batch, workers, channels: 3, strict, exact, form };
+        let share = Share::ALL;
+        let options =
+            LoaderOptions { seed, batch, share, workers, channels: 3, strict, exact, form };
         Ok(Self { data: data.into(), plan, options })
     }
 
@@ -72,6 +74,7 @@ impl ViewBench {
         let options = LoaderOptions {
             seed: recipe.seed,
             batch: recipe.batch,
+            share: Share::ALL,
             workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
             channels: recipe.data.channels,
             strict: recipe.data.strict,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use pixels::loader::{Loader, LoaderOptions};
+use pixels::loader::{Loader, LoaderOptions, Share};
 use pixels::numbers::Form;
 use pixels::source::{Source, SourceError};
 use report::record::RunInfo;
@@ -177,6 +177,7 @@ fn loader_options(recipe: &Recipe, form: Form) -> LoaderOptions {
     LoaderOptions {
         seed: recipe.seed,
         batch: recipe.batch,
+        share: Share::ALL,
         workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
         channels: recipe.data.channels,
         strict: recipe.data.strict,
