@@ -305,7 +305,11 @@ impl Shared {
         for ((spec, record), output) in views {
             let area = at.of(record.crop);
             let Worker { renderer, part, .. } = &mut *worker;
-            let view = renderer.view(part, area, spec, record);
+            let view = if self.options.form.geometry_only {
+                renderer.view(part, area, spec, &record.geometry())
+            } else {
+                renderer.view(part, area, spec, record)
+            };
             let last = self.options.form.channels_last;
             write(view, &self.plan.normalize, last, output.reborrow());
         }

@@ -11,6 +11,8 @@ pub struct Form {
     pub kind: Kind,
     /// All channels of a pixel together, `[H, W, C]`, as convolutions prefer; else plane after plane, `[C, H, W]`.
     pub channels_last: bool,
+    /// Views are cropped, resized and flipped, and nothing more; their records tell what somebody else has to do.
+    pub geometry_only: bool,
 }
 
 /// Which numbers.

@@ -11,7 +11,7 @@ use crate::simd::{whole, widest};
 mod blur;
 mod hue;
 
-pub use blur::{Blurred, gaussian_blur};
+pub use blur::{Blurred, BoxKernel, gaussian_blur};
 pub use hue::hue;
 
 /// Pixels whose sum of luminances fits into 32 bits.

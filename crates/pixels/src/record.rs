@@ -45,6 +45,13 @@ pub struct JitterRecord {
 pub const VECTOR_VERSION: u32 = 1;
 
 impl ViewRecord {
+    /// The crop and the flip alone.
+    #[must_use]
+    pub fn geometry(&self) -> Self {
+        let (jitter, grayscale, blur, solarized) = (None, false, None, false);
+        Self { jitter, grayscale, blur, solarized, ..self.clone() }
+    }
+
     /// The record as twenty numbers of about [−1, 1], for predictors that are told what was done:
     ///
     /// | index | content |

@@ -80,6 +80,20 @@ pub struct Data {
     /// changes the view's samples by two levels or so.
     #[serde(default)]
     pub exact: bool,
+    /// Where colour, blur and solarize are computed; `doctor` says which is faster here.
+    #[serde(default)]
+    pub finish: Finish,
+}
+
+/// Where the photometric part of a view is computed. Both give the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// By the threads that make views.
+    #[default]
+    Loader,
+    /// By the device of the network, for a GPU that waits for the loader. Three channels only.
+    Device,
 }
 
 /// How the encoder is judged, during the run and at its end.
@@ -148,6 +162,13 @@ impl RawRecipe {
         };
         self.plan().check(self.data.channels).map_err(plan_error)?;
         self.preprocess().check(self.data.channels).map_err(plan_error)?;
+        if self.data.finish == Finish::Device && self.data.channels != 3 {
+            return Err(Error::Recipe {
+                field: "data.finish".into(),
+                problem: format!("\"device\" needs 3 channels, got {}", self.data.channels),
+                hint: Some("leave it out: \"loader\" takes any number of channels".into()),
+            });
+        }
         self.backbone.check()?;
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;

@@ -110,7 +110,8 @@ impl Views {
         options.batch = self.batch.unwrap_or(options.batch);
         options.workers = self.workers.unwrap_or(options.workers);
         options.exact |= self.exact;
-        options.form = Form { kind: self.numbers, channels_last: self.channels_last };
+        options.form =
+            Form { kind: self.numbers, channels_last: self.channels_last, geometry_only: false };
         let length = self.epochs.map_or(Length::Seconds(self.seconds), Length::Epochs);
         print(&bench.run(length)?, self.json)
     }

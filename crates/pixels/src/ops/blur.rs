@@ -7,10 +7,9 @@ use super::Sample;
 use crate::planes::Planes;
 use crate::simd::widest;
 
-/// Fractional bits of a weight.
-const PRECISION: u32 = 24;
+const PRECISION: u32 = BoxKernel::PRECISION;
 const HALF: u32 = 1 << (PRECISION - 1);
-const PASSES: usize = 3;
+const PASSES: usize = BoxKernel::PASSES;
 
 /// Blurs with standard deviation `sigma` in pixels; edges are continued by their last sample. 0 changes nothing.
 /// `spare` is memory that is used again.
@@ -94,14 +93,20 @@ impl Blurred for u16 {
 /// `2·radius + 1` samples of weight `inner` between two of weight `edge`; the weights sum to 2²⁴ or one less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoxKernel {
-    radius: usize,
-    inner: u32,
-    edge: u32,
+    /// Full samples on either side of the middle one.
+    pub radius: usize,
+    pub inner: u32,
+    pub edge: u32,
 }
 
 impl BoxKernel {
-    /// The box of which [`PASSES`] together have variance σ².
-    fn new(sigma: f32) -> Self {
+    /// Fractional bits of a weight.
+    pub const PRECISION: u32 = 24;
+    /// Boxes in a row along each axis.
+    pub const PASSES: usize = 3;
+
+    /// The box of which [`BoxKernel::PASSES`] together have variance σ².
+    pub fn new(sigma: f32) -> Self {
         // Pillow keeps these in single precision, which reaches the last bit of the weights.
         let variance = sigma * sigma / PASSES as f32;
         let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;

@@ -61,11 +61,16 @@ impl ViewBench {
             problem: error.problem,
             hint: None,
         })?;
-        let (seed, batch, workers) = (0, 64, hardware::cores());
-        let (exact, strict, form) = (false, false, Form::default());
-        let share = Share::ALL;
-        let options =
-            LoaderOptions { seed, batch, share, workers, channels: 3, strict, exact, form };
+        let options = LoaderOptions {
+            seed: 0,
+            batch: 64,
+            share: Share::ALL,
+            workers: hardware::cores(),
+            channels: 3,
+            strict: false,
+            exact: false,
+            form: Form::default(),
+        };
         Ok(Self { data: data.into(), plan, options })
     }
 
