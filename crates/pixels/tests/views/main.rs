@@ -1,6 +1,7 @@
 //! Bytes to views: equality with Pillow and torchvision, and with itself.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod channels;
 mod decoding;
 mod oracles;
 mod pillow;
