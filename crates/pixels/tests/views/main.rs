@@ -3,6 +3,7 @@
 
 mod channels;
 mod decoding;
+mod deep_tiffs;
 mod oracles;
 mod pillow;
 mod plans;
