@@ -14,6 +14,8 @@ pub mod ops;
 pub mod plan;
 pub mod record;
 pub mod resize;
+mod scan;
 pub mod source;
+pub mod stats;
 pub mod view;
 pub mod world;
