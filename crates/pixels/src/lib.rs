@@ -9,6 +9,7 @@ pub mod decode;
 pub mod draw;
 pub mod encode;
 pub mod image;
+pub mod inspect;
 pub mod loader;
 pub mod ops;
 pub mod plan;

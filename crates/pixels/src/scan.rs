@@ -6,6 +6,9 @@ use crate::decode::{Conversion, decode_and_tell};
 use crate::image::Image;
 use crate::source::{Source, SourceError, Stored};
 
+#[cfg(test)]
+pub(crate) mod shelf;
+
 /// A sample as it was read.
 pub(crate) struct Read {
     pub image: Image,

@@ -183,7 +183,7 @@ impl Tally {
 
     /// One entry per channel; NaN and 0 where nothing was counted.
     pub fn statistics(self) -> Vec<ChannelStatistics> {
-        self.channels.into_iter().map(|histogram| histogram.statistics()).collect()
+        self.channels.into_iter().map(Histogram::statistics).collect()
     }
 }
 

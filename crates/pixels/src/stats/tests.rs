@@ -1,35 +1,6 @@
 use super::*;
-use crate::source::{Stored, open};
-
-/// Images in memory; `None` cannot be read.
-struct Shelf(Vec<Option<Image>>);
-
-impl Source for Shelf {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn fetch(&self, index: usize, _buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
-        let image = self.0[index].clone();
-        image.map(Stored::Pixels).ok_or_else(|| SourceError::new(self.name(index), "broken"))
-    }
-
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
-    fn name(&self, index: usize) -> String {
-        format!("#{index}")
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
-    }
-
-    fn fingerprint(&self) -> String {
-        String::new()
-    }
-}
+use crate::scan::shelf::Shelf;
+use crate::source::open;
 
 fn noise(seed: u64, n: usize) -> Vec<u16> {
     let mut stream = Draw::of_seed(seed).stream(Purpose::World);
@@ -47,7 +18,7 @@ fn by_definition(samples: &[f64]) -> (f64, f64) {
 fn statistics_are_those_of_their_definitions_in_both_depths() {
     let wide = noise(1, 30 * 20 * 4);
     let narrow: Vec<u8> = noise(2, 10 * 10 * 4).into_iter().map(|v| v as u8).collect();
-    let shelf = Shelf(vec![
+    let shelf = Shelf::of(vec![
         Some(Image::from_u16(30, 20, 4, wide.clone())),
         None,
         Some(Image::from_u8(10, 10, 4, narrow.clone())),
@@ -100,11 +71,11 @@ fn a_limit_reads_so_many_of_the_same_images() {
 #[test]
 fn images_are_measured_as_a_run_sees_them() {
     let grey = Image::from_u16(2, 1, 1, vec![0x40FF, 0x8000]);
-    let found = measure(&Shelf(vec![Some(grey)]), 3, None, 1, &|| ()).expect("statistics");
+    let found = measure(&Shelf::of(vec![Some(grey)]), 3, None, 1, &|| ()).expect("statistics");
     // Three equal channels of the high bytes.
     assert!(found.channels.iter().all(|channel| channel == &found.channels[0]));
     assert!((found.channels[0].min - 64.0 / 255.0).abs() < 1e-12);
-    let five = Shelf(vec![Some(Image::from_u8(1, 1, 5, vec![1; 5])); 2]);
+    let five = Shelf::of(vec![Some(Image::from_u8(1, 1, 5, vec![1; 5])); 2]);
     let error = measure(&five, 3, None, 2, &|| ()).expect_err("five channels");
     assert!(error.problem.contains("#0") && error.problem.contains("5 found"), "{error}");
     assert!(error.hint.is_some_and(|hint| hint.contains("5 channels")));
@@ -113,11 +84,11 @@ fn images_are_measured_as_a_run_sees_them() {
 #[test]
 fn a_constant_channel_cannot_normalise_and_is_named() {
     let image = Image::from_u8(2, 1, 2, vec![0, 51, 255, 51]);
-    let found = measure(&Shelf(vec![Some(image)]), 2, None, 1, &|| ()).expect("statistics");
+    let found = measure(&Shelf::of(vec![Some(image)]), 2, None, 1, &|| ()).expect("statistics");
     let error = found.normalize().expect_err("a constant");
     assert!(error.problem.contains("channel 2 is 0.2"), "{error}");
     let image = Image::from_u8(2, 1, 2, vec![0, 0, 255, 51]);
-    let found = measure(&Shelf(vec![Some(image)]), 2, None, 1, &|| ()).expect("statistics");
+    let found = measure(&Shelf::of(vec![Some(image)]), 2, None, 1, &|| ()).expect("statistics");
     let normalize = found.normalize().expect("numbers");
     assert_eq!(normalize, Normalize { mean: vec![0.5, 0.1], std: vec![0.5, 0.1] });
 }
