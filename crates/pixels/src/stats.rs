@@ -214,7 +214,7 @@ impl Histogram {
             mean: mean / 65_535.0,
             std: (squares / n as f64).sqrt() / 65_535.0,
             min: filled().next().map_or(0.0, |(v, _)| share(v)),
-            max: filled().last().map_or(0.0, |(v, _)| share(v)),
+            max: filled().next_back().map_or(0.0, |(v, _)| share(v)),
             percentiles: PERCENTILES.map(percentile),
         }
     }

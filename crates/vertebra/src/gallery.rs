@@ -14,6 +14,10 @@ use tch::Tensor;
 use crate::evaluation::{FeatureTable, map, neighbours};
 use crate::recipe::Recipe;
 
+mod contact;
+
+pub use contact::contact_sheet;
+
 /// How many images show their views, how many queries their neighbours, how many points are in the map.
 const VIEW_ROWS: usize = 6;
 const QUERIES: usize = 6;

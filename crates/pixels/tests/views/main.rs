@@ -7,6 +7,7 @@ mod deep_tiffs;
 mod oracles;
 mod pillow;
 mod plans;
+mod quirks;
 mod rendering;
 mod tiffs;
 

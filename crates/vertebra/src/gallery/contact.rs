@@ -1,0 +1,196 @@
+//! The contact sheet of a data set.
+
+use std::collections::BTreeMap;
+
+use pixels::draw::{Draw, Purpose};
+use pixels::image::{Image, Samples};
+use pixels::inspect::{Group, Inspection};
+use pixels::source::{Sample, Source};
+use pixels::stats::PERCENTILES;
+use report::record::Picture;
+use report::sheet::{Class, Sheet, Table, Twins};
+
+use super::picture;
+
+/// Pictures of the sheet, over all classes.
+const PICTURES: usize = 100;
+/// Groups of the same picture, and pictures of each.
+const GROUPS: usize = 30;
+const MEMBERS: usize = 8;
+/// Samples of which a channel's range is taken for showing it.
+const LOOKED_AT: usize = 20_000;
+
+/// The sheet of a source that was inspected, and of what it shares with another one. Images of 16 bits, and those of
+/// channels that are no colours, are shown from their own darkest to their own brightest sample, with the first three
+/// channels as red, green and blue.
+pub fn contact_sheet(
+    title: &str,
+    source: &dyn Source,
+    against: Option<&dyn Source>,
+    found: &Inspection,
+) -> Sheet {
+    let shared = found.against.as_ref();
+    let groups: Vec<(&str, &Group)> = [
+        ("In both, equal", shared.map(|it| &it.duplicates)),
+        ("In both, near", shared.map(|it| &it.near_duplicates)),
+        ("Equal", Some(&found.duplicates)),
+        ("Near", Some(&found.near_duplicates)),
+    ]
+    .into_iter()
+    .flat_map(|(kind, groups)| groups.into_iter().flatten().map(move |group| (kind, group)))
+    .collect();
+    // What contradicts itself is worth the most.
+    let (first, rest): (Vec<_>, Vec<_>) = groups.iter().partition(|(_, group)| group.conflict);
+    let shown = first.into_iter().chain(rest).take(GROUPS);
+    let sources = [Some(source), against];
+    let (classes, more_classes) = classes(source, found);
+    Sheet {
+        title: title.into(),
+        facts: facts(found),
+        warnings: warnings(found),
+        classes,
+        more_classes,
+        groups: shown.map(|(kind, group)| twins(kind, group, sources)).collect(),
+        more_groups: groups.len().saturating_sub(GROUPS),
+        tables: tables(found),
+        broken: found.broken.clone(),
+    }
+}
+
+fn facts(found: &Inspection) -> Vec<String> {
+    let mut facts = vec![format!("{} images", found.images)];
+    facts.extend(found.forms.iter().map(|(form, n)| format!("{form}: {n}")));
+    match found.sizes.len() {
+        0 => {}
+        1..=3 => facts.extend(found.sizes.iter().map(|(size, n)| format!("{size} pixels: {n}"))),
+        n => facts.push(format!("{n} different sizes")),
+    }
+    if !found.classes.is_empty() {
+        facts.push(format!("{} classes", found.classes.len()));
+    }
+    facts
+}
+
+fn warnings(found: &Inspection) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |n: usize, text: &str| {
+        if n > 0 {
+            warnings.push(format!("{n} {text}"));
+        }
+    };
+    warn(found.broken.len(), "files cannot be read.");
+    for (kind, n) in &found.conversions {
+        warn(*n, &format!("images: {kind}."));
+    }
+    let spare = |groups: &[Group]| groups.iter().map(|group| group.members.len() - 1).sum();
+    warn(spare(&found.duplicates), "images are copies of others, equal to the bit.");
+    warn(spare(&found.near_duplicates), "images are near duplicates of others.");
+    let all = found.duplicates.iter().chain(&found.near_duplicates);
+    warn(all.filter(|it| it.conflict).count(), "groups of the same picture have different labels.");
+    if let Some(shared) = &found.against {
+        warn(shared.equal, "images of the second source are in the first, equal to the bit.");
+        warn(shared.near, "images of the second source are in the first, equal or near.");
+    }
+    warnings
+}
+
+/// The same number of pictures of each class, and how many classes have none.
+fn classes(source: &dyn Source, found: &Inspection) -> (Vec<Class>, usize) {
+    let quota = (PICTURES / found.classes.len().max(1)).max(1);
+    let order = Draw::of_seed(0).stream(Purpose::Split).permutation(source.len());
+    let mut chosen: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
+    for index in order {
+        let of_class = chosen.entry(source.label(index)).or_default();
+        // Some of them may be broken.
+        if of_class.len() < quota + 10 {
+            of_class.push(index);
+        }
+    }
+    let more = chosen.len().saturating_sub(PICTURES);
+    let class = |(label, indices): (Option<u32>, Vec<usize>)| {
+        let name = label.map_or("Images".into(), |label| {
+            source.classes().get(label as usize).cloned().unwrap_or_else(|| label.to_string())
+        });
+        let readable = found.images - found.broken.len().min(found.images);
+        let images = *found.classes.get(&name).unwrap_or(&readable) as u64;
+        let pictures = indices.iter().filter_map(|&index| thumbnail(source, index));
+        Class { name, images, pictures: pictures.take(quota).collect() }
+    };
+    (chosen.into_iter().take(PICTURES).map(class).collect(), more)
+}
+
+fn twins(kind: &str, group: &Group, sources: [Option<&dyn Source>; 2]) -> Twins {
+    let pictures = group.members.iter().filter_map(|member| {
+        let made = thumbnail(sources[usize::from(member.against)]?, member.index)?;
+        let place = if member.against { "second source: " } else { "" };
+        Some(Picture {
+            caption: format!("{place}{}", member.name),
+            label: member.class.clone(),
+            ..made
+        })
+    });
+    Twins {
+        title: kind.into(),
+        conflict: group.conflict,
+        pictures: pictures.take(MEMBERS).collect(),
+        more: group.members.len().saturating_sub(MEMBERS),
+    }
+}
+
+fn tables(found: &Inspection) -> Vec<Table> {
+    let names = PERCENTILES.map(|p| format!("{p} %"));
+    let columns: Vec<String> = ["mean", "std", "min"]
+        .map(String::from)
+        .into_iter()
+        .chain(names)
+        .chain(["max".into()])
+        .collect();
+    let table = |form: &pixels::inspect::FormStatistics| Table {
+        title: format!("{} images of {} channels", form.images, form.channels),
+        columns: columns.clone(),
+        rows: form
+            .statistics
+            .iter()
+            .enumerate()
+            .map(|(channel, it)| {
+                let start = [it.mean, it.std, it.min];
+                let numbers = start.into_iter().chain(it.percentiles).chain([it.max]);
+                (format!("channel {}", channel + 1), numbers.collect())
+            })
+            .collect(),
+    };
+    found.channels.iter().map(table).collect()
+}
+
+fn thumbnail(source: &dyn Source, index: usize) -> Option<Picture> {
+    let Sample { image, .. } = source.get(index).ok()?;
+    Some(picture(stretched(image), source.name(index), None))
+}
+
+/// 8 bits in one or three channels, as the eye wants them.
+fn stretched(image: Image) -> Image {
+    if image.as_u8().is_some() && matches!(image.channels, 1 | 3) {
+        return image;
+    }
+    let samples: Vec<u16> = match &image.samples {
+        Samples::U8(samples) => samples.iter().map(|&v| u16::from(v) * 257).collect(),
+        Samples::U16(samples) => samples.clone(),
+    };
+    let channels = image.channels;
+    let shown = if channels == 1 { 1 } else { 3 };
+    let mut out = vec![0; image.width * image.height * shown];
+    for channel in 0..shown.min(channels) {
+        let plane = || samples[channel..].iter().step_by(channels).copied();
+        let step = (image.width * image.height).div_ceil(LOOKED_AT);
+        let mut sorted: Vec<u16> = plane().step_by(step).collect();
+        sorted.sort_unstable();
+        // A hot pixel in two hundred does not darken the rest.
+        let [low, high] = [0.005, 0.995]
+            .map(|share| f32::from(sorted[(share * (sorted.len() - 1) as f32).round() as usize]));
+        for (to, v) in out[channel..].iter_mut().step_by(shown).zip(plane()) {
+            let share = (f32::from(v) - low) / (high - low).max(1.0);
+            *to = (share.clamp(0.0, 1.0) * 255.0) as u8;
+        }
+    }
+    Image::from_u8(image.width, image.height, shown, out)
+}
