@@ -65,7 +65,7 @@ pub fn measure(
                 read.image.into_channels(channels).ok_or_else(|| {
                     let problem = format!("{channels} channels are wanted, {found} found");
                     SourceError::new(source.name(index), problem)
-                        .hint(format!("ask for {found} channels"))
+                        .hint(format!("these images have {found}: `--channels {found}` here, `data.channels` in a recipe"))
                 })
             });
             match image {

@@ -88,16 +88,35 @@ pub fn render(sheet: &Sheet) -> String {
                     p.eyebrow { "Contact sheet" }
                     h1 { (sheet.title) }
                     ul.facts { @for fact in &sheet.facts { li { (fact) } } }
-                    @for warning in &sheet.warnings {
-                        p.advice role="note" { (warning) }
+                    @if !sheet.warnings.is_empty() {
+                        p.advice role="note" {
+                            @for warning in &sheet.warnings { (warning) br; }
+                        }
                     }
                 }
-                main { (groups(sheet)) (tables(sheet)) (broken(sheet)) (classes(sheet)) }
+                (contents(sheet))
+                main { (classes(sheet)) (groups(sheet)) (tables(sheet)) (broken(sheet)) }
                 footer { "Written by vertebra." }
             }
         }
     };
     page.into_string()
+}
+
+fn contents(sheet: &Sheet) -> Markup {
+    let sections = [
+        ("pictures", "Pictures", true),
+        ("twins", "The same picture", !sheet.groups.is_empty()),
+        ("channels", "Channels", !sheet.tables.is_empty()),
+        ("broken", "What cannot be read", !sheet.broken.is_empty()),
+    ];
+    html! {
+        nav aria-label="Contents" {
+            @for (id, name, _) in sections.iter().filter(|(_, _, there)| *there) {
+                a href={ "#" (id) } { (name) }
+            }
+        }
+    }
 }
 
 fn classes(sheet: &Sheet) -> Markup {

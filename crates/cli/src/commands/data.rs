@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use pixels::encode::encode_png;
 use pixels::inspect::{self, Group, Inspection};
-use pixels::source::{Source, open};
+use pixels::source::open;
 use pixels::stats;
 use vertebra::error::Error;
 use vertebra::{gallery, hardware};
@@ -125,17 +125,13 @@ fn print_found(found: &Inspection) {
     print_counts("width × height", &found.sizes);
     print_counts("classes", &found.classes);
     for form in &found.channels {
-        println!("{} images of {} channels, samples in [0, 1]:", form.images, form.channels);
+        println!("channels × images: {} × {}, samples in [0, 1]:", form.channels, form.images);
+        println!("  channel    mean     std     min     1 %    50 %    99 %     max");
         for (channel, it) in form.statistics.iter().enumerate() {
             let [_, low, middle, high, _] = it.percentiles;
-            println!(
-                "  channel {}: mean {:.4}, std {:.4}, from {:.4} to {:.4}; 1 % below {low:.4}, half below {middle:.4}, 1 % above {high:.4}",
-                channel + 1,
-                it.mean,
-                it.std,
-                it.min,
-                it.max
-            );
+            let numbers = [it.mean, it.std, it.min, low, middle, high, it.max];
+            let numbers: String = numbers.iter().map(|number| format!("{number:8.4}")).collect();
+            println!("  {:7}{numbers}", channel + 1);
         }
     }
     print_groups("images equal to the bit", &found.duplicates);

@@ -78,7 +78,7 @@ fn images_are_measured_as_a_run_sees_them() {
     let five = Shelf::of(vec![Some(Image::from_u8(1, 1, 5, vec![1; 5])); 2]);
     let error = measure(&five, 3, None, 2, &|| ()).expect_err("five channels");
     assert!(error.problem.contains("#0") && error.problem.contains("5 found"), "{error}");
-    assert!(error.hint.is_some_and(|hint| hint.contains("5 channels")));
+    assert!(error.hint.is_some_and(|hint| hint.contains("--channels 5")));
 }
 
 #[test]

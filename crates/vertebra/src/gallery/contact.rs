@@ -58,7 +58,7 @@ pub fn contact_sheet(
 }
 
 fn facts(found: &Inspection) -> Vec<String> {
-    let mut facts = vec![format!("{} images", found.images)];
+    let mut facts = vec![count(found.images, "image")];
     facts.extend(found.forms.iter().map(|(form, n)| format!("{form}: {n}")));
     match found.sizes.len() {
         0 => {}
@@ -72,26 +72,23 @@ fn facts(found: &Inspection) -> Vec<String> {
 }
 
 fn warnings(found: &Inspection) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut warn = |n: usize, text: &str| {
-        if n > 0 {
-            warnings.push(format!("{n} {text}"));
-        }
-    };
-    warn(found.broken.len(), "files cannot be read.");
-    for (kind, n) in &found.conversions {
-        warn(*n, &format!("images: {kind}."));
-    }
     let spare = |groups: &[Group]| groups.iter().map(|group| group.members.len() - 1).sum();
-    warn(spare(&found.duplicates), "images are copies of others, equal to the bit.");
-    warn(spare(&found.near_duplicates), "images are near duplicates of others.");
-    let all = found.duplicates.iter().chain(&found.near_duplicates);
-    warn(all.filter(|it| it.conflict).count(), "groups of the same picture have different labels.");
-    if let Some(shared) = &found.against {
-        warn(shared.equal, "images of the second source are in the first, equal to the bit.");
-        warn(shared.near, "images of the second source are in the first, equal or near.");
-    }
-    warnings
+    let both = found.duplicates.iter().chain(&found.near_duplicates);
+    let shared = found.against.as_ref().map_or([0; 2], |it| [it.equal, it.near]);
+    let own = [
+        ("Files that cannot be read", found.broken.len()),
+        ("Copies of other images, equal to the bit", spare(&found.duplicates)),
+        ("Near duplicates of other images", spare(&found.near_duplicates)),
+        ("Groups of the same picture with different labels", both.filter(|it| it.conflict).count()),
+        ("Images of the second source that are in the first, equal to the bit", shared[0]),
+        ("Images of the second source that are in the first, equal or near", shared[1]),
+    ];
+    let conversions = found.conversions.iter().map(|(kind, n)| (kind.as_str(), *n));
+    own.into_iter()
+        .chain(conversions)
+        .filter(|(_, n)| *n > 0)
+        .map(|(text, n)| format!("{text}: {n}"))
+        .collect()
 }
 
 /// The same number of pictures of each class, and how many classes have none.
@@ -137,6 +134,11 @@ fn twins(kind: &str, group: &Group, sources: [Option<&dyn Source>; 2]) -> Twins 
     }
 }
 
+/// A number with its noun.
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 fn tables(found: &Inspection) -> Vec<Table> {
     let names = PERCENTILES.map(|p| format!("{p} %"));
     let columns: Vec<String> = ["mean", "std", "min"]
@@ -146,7 +148,7 @@ fn tables(found: &Inspection) -> Vec<Table> {
         .chain(["max".into()])
         .collect();
     let table = |form: &pixels::inspect::FormStatistics| Table {
-        title: format!("{} images of {} channels", form.images, form.channels),
+        title: format!("{} in {}", count(form.channels, "channel"), count(form.images, "image")),
         columns: columns.clone(),
         rows: form
             .statistics
