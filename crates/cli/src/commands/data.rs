@@ -113,7 +113,7 @@ impl Stats {
         let normalize = measured.normalize().map_err(Error::from)?;
         let stats::Measured { images, skipped, .. } = measured;
         println!("# {images} images of {}, {skipped} passed over", self.uri);
-        println!("[normalize]\nmean = {:.4?}\nstd = {:.4?}", normalize.mean, normalize.std);
+        println!("[normalize]\nmean = {:.6?}\nstd = {:.6?}", normalize.mean, normalize.std);
         Ok(())
     }
 }
