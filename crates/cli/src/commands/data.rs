@@ -75,10 +75,8 @@ impl Inspect {
         let source = open(&self.uri).map_err(Error::from)?;
         let against = self.against.as_deref().map(open).transpose().map_err(Error::from)?;
         let progress = Progress::over(source.len() + against.as_ref().map_or(0, |it| it.len()));
-        let found =
-            inspect::inspect(source.as_ref(), against.as_deref(), hardware::cores(), &|| {
-                progress.step()
-            });
+        let (cores, done) = (hardware::cores(), || progress.step());
+        let found = inspect::inspect(source.as_ref(), against.as_deref(), cores, &done);
         progress.end();
         if let Some(path) = &self.sheet {
             let sheet =
@@ -100,10 +98,8 @@ impl Stats {
         let source = open(&self.uri).map_err(Error::from)?;
         let count = self.limit.unwrap_or(usize::MAX).min(source.len());
         let progress = Progress::over(count);
-        let measured =
-            stats::measure(source.as_ref(), self.channels, self.limit, hardware::cores(), &|| {
-                progress.step()
-            });
+        let (cores, done) = (hardware::cores(), || progress.step());
+        let measured = stats::measure(source.as_ref(), self.channels, self.limit, cores, &done);
         progress.end();
         let measured = measured.map_err(Error::from)?;
         if self.json {
@@ -130,8 +126,11 @@ fn print_found(found: &Inspection) {
         for (channel, it) in form.statistics.iter().enumerate() {
             let [_, low, middle, high, _] = it.percentiles;
             let numbers = [it.mean, it.std, it.min, low, middle, high, it.max];
-            let numbers: String = numbers.iter().map(|number| format!("{number:8.4}")).collect();
-            println!("  {:7}{numbers}", channel + 1);
+            print!("  {:7}", channel + 1);
+            for number in numbers {
+                print!("{number:8.4}");
+            }
+            println!();
         }
     }
     print_groups("images equal to the bit", &found.duplicates);
