@@ -3,22 +3,19 @@
 use std::collections::BTreeMap;
 
 use pixels::draw::{Draw, Purpose};
-use pixels::image::{Image, Samples};
 use pixels::inspect::{Group, Inspection};
 use pixels::source::{Sample, Source};
 use pixels::stats::PERCENTILES;
 use report::record::Picture;
 use report::sheet::{Class, Sheet, Table, Twins};
 
-use super::picture;
+use super::{Exposure, picture};
 
 /// Pictures of the sheet, over all classes.
 const PICTURES: usize = 100;
 /// Groups of the same picture, and pictures of each.
 const GROUPS: usize = 30;
 const MEMBERS: usize = 8;
-/// Samples of which a channel's range is taken for showing it.
-const LOOKED_AT: usize = 20_000;
 
 /// The sheet of a source that was inspected, and of what it shares with another one. Images of 16 bits, and those of
 /// channels that are no colours, are shown from their own darkest to their own brightest sample, with the first three
@@ -166,33 +163,6 @@ fn tables(found: &Inspection) -> Vec<Table> {
 
 fn thumbnail(source: &dyn Source, index: usize) -> Option<Picture> {
     let Sample { image, .. } = source.get(index).ok()?;
-    Some(picture(stretched(image), source.name(index), None))
-}
-
-/// 8 bits in one or three channels, as the eye wants them.
-fn stretched(image: Image) -> Image {
-    if image.as_u8().is_some() && matches!(image.channels, 1 | 3) {
-        return image;
-    }
-    let samples: Vec<u16> = match &image.samples {
-        Samples::U8(samples) => samples.iter().map(|&v| u16::from(v) * 257).collect(),
-        Samples::U16(samples) => samples.clone(),
-    };
-    let channels = image.channels;
-    let shown = if channels == 1 { 1 } else { 3 };
-    let mut out = vec![0; image.width * image.height * shown];
-    for channel in 0..shown.min(channels) {
-        let plane = || samples[channel..].iter().step_by(channels).copied();
-        let step = (image.width * image.height).div_ceil(LOOKED_AT);
-        let mut sorted: Vec<u16> = plane().step_by(step).collect();
-        sorted.sort_unstable();
-        // A hot pixel in two hundred does not darken the rest.
-        let [low, high] = [0.005, 0.995]
-            .map(|share| f32::from(sorted[(share * (sorted.len() - 1) as f32).round() as usize]));
-        for (to, v) in out[channel..].iter_mut().step_by(shown).zip(plane()) {
-            let share = (f32::from(v) - low) / (high - low).max(1.0);
-            *to = (share.clamp(0.0, 1.0) * 255.0) as u8;
-        }
-    }
-    Image::from_u8(image.width, image.height, shown, out)
+    let shown = Exposure::of(&image).show(image);
+    Some(picture(shown, source.name(index), None))
 }
