@@ -59,6 +59,15 @@ impl Image {
         }
     }
 
+    /// The same picture as a run with so many channels sees it: with 3 it becomes RGB ([`Self::into_rgb`]), otherwise it
+    /// must have just as many. `None` where that cannot be.
+    pub fn into_channels(self, channels: usize) -> Option<Self> {
+        match channels {
+            3 => self.into_rgb(),
+            _ => (self.channels == channels).then_some(self),
+        }
+    }
+
     /// The samples of an 8-bit image, `None` for a deeper one.
     pub fn as_u8(&self) -> Option<&[u8]> {
         match &self.samples {

@@ -329,7 +329,8 @@ impl Shared {
             for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
                 let (seed, sample) = (self.options.seed, wanted as u64);
                 let draw = Draw { seed, epoch, sample, view: number as u64 };
-                *record = Some(view::choose(size, spec, draw));
+                let channels = self.options.channels;
+                *record = Some(view::choose(size, channels, spec, draw));
             }
             self.needed(records.iter().flatten())
         })

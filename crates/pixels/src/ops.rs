@@ -2,13 +2,14 @@
 //!
 //! On 8-bit RGB each function gives Pillow's bytes, so a view equals the one that torchvision makes from a PIL
 //! image. The colour functions are defined for 8-bit images of three channels only and panic on others;
-//! [`ViewPlan::check`](crate::plan::ViewPlan::check) keeps them from being asked. Blur, solarize and flip take
-//! any number of channels and both depths.
+//! [`ViewPlan::check`](crate::plan::ViewPlan::check) keeps them from being asked. Blur, solarize, flip and
+//! everything in [`channels`] take any number of channels and both depths.
 
 use crate::planes::Planes;
 use crate::simd::{whole, widest};
 
 mod blur;
+pub mod channels;
 mod hue;
 
 pub use blur::{Blurred, BoxKernel, gaussian_blur};

@@ -15,6 +15,10 @@ use crate::models::BackboneConfig;
 use crate::models::weights::nearest;
 use crate::training::optim::OptimizerConfig;
 
+mod statistics;
+
+pub use statistics::Statistics;
+
 /// A recipe as written, not yet checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,14 +58,18 @@ pub struct RawRecipe {
     pub data: Data,
     #[serde(default = "two_views")]
     pub views: Vec<ViewSpec>,
-    #[serde(default = "Normalize::imagenet")]
-    pub normalize: Normalize,
+    #[serde(default)]
+    pub normalize: Statistics,
     pub backbone: BackboneConfig,
     pub method: MethodConfig,
     pub optimizer: OptimizerConfig,
     #[serde(default)]
     pub evaluation: Evaluation,
 }
+
+/// What to do about statistics that do not fit.
+const MEASURE: &str = "give one number per channel, as `vertebra data stats` prints them, or let them be measured: \
+                       normalize = \"measured\"";
 
 /// Where the images come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +135,13 @@ impl std::ops::Deref for Recipe {
     }
 }
 
+impl Recipe {
+    /// The same recipe with its statistics in numbers.
+    pub fn normalized_by(&self, normalize: Normalize) -> Result<Self> {
+        RawRecipe { normalize: Statistics::Given(normalize), ..self.0.clone() }.check()
+    }
+}
+
 impl RawRecipe {
     /// Reads a recipe file, then applies `key=value` settings to it (`optimizer.lr=0.1`, `views.0.size=64`).
     pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
@@ -156,9 +171,9 @@ impl RawRecipe {
     pub fn check(self) -> Result<Recipe> {
         self.check_numbers()?;
         let plan_error = |error: pixels::plan::PlanError| Error::Recipe {
+            hint: error.field.starts_with("normalize").then(|| MEASURE.into()),
             field: error.field,
             problem: error.problem,
-            hint: None,
         };
         self.plan().check(self.data.channels).map_err(plan_error)?;
         self.preprocess().check(self.data.channels).map_err(plan_error)?;
@@ -206,7 +221,10 @@ impl RawRecipe {
     }
 
     pub fn plan(&self) -> ViewPlan {
-        ViewPlan { views: self.views.clone(), normalize: self.normalize.clone() }
+        ViewPlan {
+            views: self.views.clone(),
+            normalize: self.normalize.numbers(self.data.channels),
+        }
     }
 
     /// How the frozen encoder sees an image.
@@ -217,7 +235,7 @@ impl RawRecipe {
                 resize: if size > 64 { (size * 8).div_ceil(7) } else { size },
                 crop: size,
                 interpolation: Interpolation::Bicubic,
-                normalize: self.normalize.clone(),
+                normalize: self.normalize.numbers(self.data.channels),
             }
         })
     }

@@ -1,12 +1,15 @@
 //! Bytes to views: equality with Pillow and torchvision, and with itself.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod channels;
 mod decoding;
+mod deep_tiffs;
 mod jpegs;
 mod oracles;
 mod parts;
 mod pillow;
 mod plans;
+mod quirks;
 mod rendering;
 mod tiffs;
 
