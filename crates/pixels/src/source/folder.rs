@@ -8,11 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::uri::Uri;
-use super::{Fingerprint, Source, SourceError, Stored};
-
-/// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif"];
+use super::{EXTENSIONS, Fingerprint, Source, SourceError, Stored, image_extension};
 
 /// Names of folders that hold the parts of a data set, and not classes.
 const SPLITS: [&str; 6] = ["train", "training", "val", "valid", "validation", "test"];
@@ -188,7 +184,7 @@ fn read_into(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
 
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    image_extension(extension)
 }
 
 /// The first-level folder of a relative path, `None` for a file at the top.

@@ -3,10 +3,19 @@
 mod cifar;
 mod folder;
 mod idx;
+mod labels;
+mod names;
 mod part;
+mod shards;
+mod tar;
 mod uri;
 
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, DecodeError};
 use crate::image::Image;
@@ -16,6 +25,7 @@ pub use cifar::Cifar;
 pub use folder::Folder;
 pub use idx::Idx;
 use part::Part;
+pub use tar::Tar;
 use uri::Kind;
 pub(crate) use uri::Uri;
 
@@ -26,6 +36,7 @@ pub(crate) use uri::Uri;
 /// | `folder:PATH` | images in folders | `split`: the sub-folder of that name |
 /// | `cifar:PATH` | CIFAR-10 or CIFAR-100 in the binary form, one file or the folder | `split`: `train`, `test` |
 /// | `idx:PATH` | MNIST's form, plain or gzip, the images' file or the folder | `split`: `train`, `test` |
+/// | `tar:PATH` | tar shards as webdataset has them (see [`Tar`]): a file, a folder, `train-{000..012}.tar`, several with `::` between them | `split`: the sub-folder of that name, or the files that begin with it |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
 /// Every kind knows two options more, for a part of the source that is the same on every call:
@@ -41,6 +52,7 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
         Kind::Folder => Arc::new(Folder::of_uri(&mut uri)?),
         Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
         Kind::Idx => Arc::new(Idx::of_uri(&mut uri)?),
+        Kind::Tar => Arc::new(Tar::of_uri(&mut uri)?),
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
@@ -87,6 +99,12 @@ pub trait Source: Send + Sync {
 
     /// A short name of a sample for lists and captions: a path relative to the source, or `#17`.
     fn name(&self, index: usize) -> String;
+
+    /// What must not be split between training and test (a patient, a video), as [`Truth::group`] but without reading
+    /// the sample. `None` for a sample that stands alone.
+    fn group(&self, _index: usize) -> Option<u64> {
+        None
+    }
 
     /// Names of the classes by label; empty where there are no labels.
     fn classes(&self) -> &[String];
@@ -141,21 +159,30 @@ pub struct Truth {
 }
 
 /// An object in an image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     pub class: u32,
     /// left, top, right, bottom in pixels; right and bottom are exclusive.
     pub bounds: [f32; 4],
 }
 
-/// How a frame moves into the next.
+/// The frame after a frame, and what is known of the way there.
 #[derive(Clone, Debug)]
 pub struct Motion {
     pub next: Image,
-    /// (dx, dy) per pixel of the first frame, `[height × width]`: where it is found in the next.
-    pub flow: Vec<[f32; 2]>,
-    /// True where the pixel is hidden in the next frame, or leaves it.
-    pub occluded: Vec<bool>,
+    /// `None` for a video without ground truth.
+    pub flow: Option<Flow>,
+}
+
+/// How the pixels of a frame move into the next one; each list is `[height × width]` of the first frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// (dx, dy) in pixels: how far from its place a pixel is found in the next frame. (0, 0) where it is not known.
+    pub vectors: Vec<[f32; 2]>,
+    /// Whether the vector is known. A pixel that is hidden in the next frame may have one.
+    pub valid: Vec<bool>,
+    /// True where the pixel is hidden in the next frame or leaves it; `None` where the source does not say.
+    pub occluded: Option<Vec<bool>>,
 }
 
 /// Why a sample or a whole source could not be read.
@@ -191,6 +218,12 @@ impl SourceError {
 /// A 64-bit hash that is the same on every machine and in every version (FNV-1a).
 struct Fingerprint(u64);
 
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Fingerprint {
     fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
@@ -212,6 +245,35 @@ impl Fingerprint {
 
     fn text(&self) -> String {
         format!("{:016x}", self.0)
+    }
+}
+
+/// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
+const EXTENSIONS: [&str; 14] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm",
+    "pnm",
+];
+
+fn image_extension(extension: &str) -> bool {
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// A file written whole: under another name, to the disk, then renamed.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut other = path.as_os_str().to_owned();
+    other.push(".partial");
+    let mut file = fs::File::create(&other)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&other, path)
+}
+
+/// The parsers by themselves, for fuzzing: none may panic, whatever the bytes.
+#[doc(hidden)]
+pub mod fuzz {
+    /// A tar file, or its index.
+    pub fn tar(bytes: &[u8]) {
+        super::tar::fuzz(bytes);
     }
 }
 

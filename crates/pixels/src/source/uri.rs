@@ -11,6 +11,7 @@ pub(crate) enum Kind {
     Folder,
     Cifar,
     Idx,
+    Tar,
     World,
 }
 
@@ -23,15 +24,23 @@ pub(crate) struct Uri {
     known: Vec<&'static str>,
 }
 
+/// Every kind by its name, in the order in which hints list them.
+const KINDS: [(&str, Kind); 5] = [
+    ("folder", Kind::Folder),
+    ("cifar", Kind::Cifar),
+    ("idx", Kind::Idx),
+    ("tar", Kind::Tar),
+    ("world", Kind::World),
+];
+
 impl Kind {
     fn named(name: &str) -> Option<Self> {
-        match name {
-            "folder" => Some(Self::Folder),
-            "cifar" => Some(Self::Cifar),
-            "idx" => Some(Self::Idx),
-            "world" => Some(Self::World),
-            _ => None,
-        }
+        KINDS.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+    }
+
+    fn hint() -> String {
+        let names: Vec<String> = KINDS.iter().map(|(name, _)| format!("{name}:")).collect();
+        format!("known kinds: {}; a bare path is a folder", names.join(", "))
     }
 }
 
@@ -52,7 +61,7 @@ impl Uri {
             Some((name, rest)) if !name.contains(['/', '?']) => {
                 let kind = Kind::named(name).ok_or_else(|| {
                     SourceError::new(text, format!("there is no kind of source named `{name}`"))
-                        .hint("known kinds: folder:, cifar:, idx:, world:; a bare path is a folder")
+                        .hint(Kind::hint())
                 })?;
                 (kind, rest)
             }
