@@ -11,6 +11,7 @@ pub mod encode;
 pub mod image;
 pub mod loader;
 pub mod ops;
+pub mod pack;
 pub mod plan;
 pub mod record;
 pub mod resize;

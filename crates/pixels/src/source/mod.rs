@@ -26,6 +26,7 @@ pub use folder::Folder;
 pub use idx::Idx;
 use part::Part;
 pub use tar::Tar;
+pub(crate) use tar::{BLOCK, CLASSES, PACKED, write_index};
 use uri::Kind;
 pub(crate) use uri::Uri;
 
@@ -279,7 +280,7 @@ pub mod fuzz {
 
 /// The folder of real data sets that some tests read, named by `VERTEBRA_DATA`; they pass over without it.
 #[cfg(test)]
-fn real_data(name: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn real_data(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("VERTEBRA_DATA").map(|root| std::path::Path::new(&root).join(name));
     let path = path.filter(|path| path.exists());
     if path.is_none() {

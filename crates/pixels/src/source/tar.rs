@@ -24,8 +24,8 @@ use super::shards;
 use super::uri::Uri;
 use super::{Fingerprint, Source, SourceError, Stored, Truth};
 
-pub(super) use group::{CLASSES, PACKED};
-pub(super) use scan::BLOCK;
+pub(crate) use group::{CLASSES, PACKED};
+pub(crate) use scan::BLOCK;
 
 /// The samples of tar files, in the order of the files and of their entries.
 ///
@@ -214,7 +214,7 @@ fn scanned(path: &Path, size: u64) -> std::io::Result<Shard> {
 }
 
 /// Writes the index of a shard beside it, by way of a temporary file.
-pub(super) fn write_index(tar: &Path) -> std::io::Result<()> {
+pub(crate) fn write_index(tar: &Path) -> std::io::Result<()> {
     let about = fs::metadata(tar)?;
     let shard = scanned(tar, about.len())?;
     super::write_whole(&index::beside(tar), index::text(&shard, &about).as_bytes())

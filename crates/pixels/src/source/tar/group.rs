@@ -6,10 +6,10 @@ use super::super::{Object, image_extension};
 use super::scan::{Damage, Entries, Entry, ReadAt};
 
 /// The entry in which `pack` keeps the names of the classes. Readers of webdataset pass over names of this form.
-pub(in crate::source) const CLASSES: &str = "__vertebra__/classes.json";
+pub(crate) const CLASSES: &str = "__vertebra__/classes.json";
 
 /// The field that tells a record of `pack`; its value is the version.
-pub(in crate::source) const PACKED: &str = "vertebra_pack";
+pub(crate) const PACKED: &str = "vertebra_pack";
 
 /// A `.json` that is larger is no sample's record; it is not read for a label.
 const MOST_JSON: u64 = 1 << 16;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 
 /// Headers and data come in whole blocks of this many bytes.
-pub(in crate::source) const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 
 /// How much is read at once: a header, a small entry and the next header.
 const WINDOW: usize = 4096;
