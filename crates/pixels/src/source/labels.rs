@@ -38,17 +38,18 @@ impl Written {
     /// The label of the next sample. An empty text and `-1` are no label.
     pub(super) fn push(&mut self, label: Option<&str>) {
         let label = label.map(str::trim).filter(|text| !text.is_empty() && *text != "-1");
-        self.by_sample.push(match label {
-            None => NONE,
-            Some(text) => match self.numbers.get(text) {
-                Some(number) => *number,
-                None => {
-                    let number = self.numbers.len() as u32;
-                    self.numbers.insert(text.to_owned(), number);
-                    number
-                }
-            },
-        });
+        let number = label.map_or(NONE, |text| self.number(text));
+        self.by_sample.push(number);
+    }
+
+    /// The number that a text got when it was first seen.
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(text.to_owned(), number);
+        number
     }
 
     /// Where all labels are whole numbers, these are the labels, and `names` the names of the classes if it reaches
@@ -93,7 +94,9 @@ mod tests {
 
     fn labels(texts: &[&str], names: &[&str]) -> (Vec<Option<u32>>, Vec<String>) {
         let mut written = Written::default();
-        texts.iter().for_each(|text| written.push(Some(text)));
+        for text in texts {
+            written.push(Some(text));
+        }
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let labels = written.finish(&names);
         ((0..texts.len()).map(|i| labels.get(i)).collect(), labels.classes().to_vec())

@@ -1,5 +1,6 @@
 //! Where images come from.
 
+mod channels;
 mod cifar;
 mod folder;
 mod idx;
@@ -22,7 +23,7 @@ use crate::image::Image;
 use crate::world::World;
 
 pub use cifar::Cifar;
-pub use folder::Folder;
+pub use folder::{Folder, FolderLabels};
 pub use idx::Idx;
 use part::Part;
 pub use tar::Tar;
@@ -34,7 +35,7 @@ pub(crate) use uri::Uri;
 ///
 /// | kind | what | its options |
 /// |---|---|---|
-/// | `folder:PATH` | images in folders | `split`: the sub-folder of that name |
+/// | `folder:PATH` | images in folders | `split`: the sub-folder of that name; `labels`: `folders` or `none` (see [`FolderLabels`]); `channels=_r,_g`: files that share a name up to these suffixes are channels of one image |
 /// | `cifar:PATH` | CIFAR-10 or CIFAR-100 in the binary form, one file or the folder | `split`: `train`, `test` |
 /// | `idx:PATH` | MNIST's form, plain or gzip, the images' file or the folder | `split`: `train`, `test` |
 /// | `tar:PATH` | tar shards as webdataset has them (see [`Tar`]): a file, a folder, `train-{000..012}.tar`, several with `::` between them | `split`: the sub-folder of that name, or the files that begin with it |
@@ -50,7 +51,7 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
     let fraction = uri.fraction()?;
     let limit = uri.number("limit")?;
     let source: Arc<dyn Source> = match uri.kind {
-        Kind::Folder => Arc::new(Folder::of_uri(&mut uri)?),
+        Kind::Folder => Folder::of_uri(&mut uri)?,
         Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
         Kind::Idx => Arc::new(Idx::of_uri(&mut uri)?),
         Kind::Tar => Arc::new(Tar::of_uri(&mut uri)?),

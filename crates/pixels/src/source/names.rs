@@ -41,7 +41,9 @@ mod tests {
     fn names_come_back_as_they_went_in() {
         let mut names = Names::default();
         let all: [&[u8]; 4] = [b"a.png", b"", b"\xff\xfe", b"b/c.png"];
-        all.iter().for_each(|name| names.push(name));
+        for name in all {
+            names.push(name);
+        }
         assert_eq!(names.iter().collect::<Vec<_>>(), all);
         assert_eq!((names.len(), names.text(3)), (4, "b/c.png".to_owned()));
     }

@@ -116,6 +116,17 @@ impl Uri {
         place.map(Some).ok_or_else(|| self.wrong(name, &text, &words.join(" or ")))
     }
 
+    /// An option that is words with commas between them, each a different one.
+    pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<String>>, SourceError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        let different: std::collections::BTreeSet<&String> = words.iter().collect();
+        if words.iter().any(String::is_empty) || different.len() < words.len() {
+            return Err(self.wrong(name, &text, "different words with commas between them"));
+        }
+        Ok(Some(words))
+    }
+
     /// `fraction=LOW-HIGH` with 0 ≤ LOW < HIGH ≤ 1.
     pub(crate) fn fraction(&mut self) -> Result<Option<[f64; 2]>, SourceError> {
         let Some(text) = self.text("fraction") else { return Ok(None) };

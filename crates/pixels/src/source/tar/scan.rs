@@ -193,13 +193,10 @@ fn checksum_fits(header: &[u8]) -> bool {
 
 /// Octal digits between spaces, or with the first bit set a big-endian number.
 fn number(field: &[u8]) -> Option<u64> {
-    if field[0] & 0x80 != 0 {
-        let (high, low) = field.split_at(field.len().saturating_sub(8));
-        let zero = high
-            .iter()
-            .enumerate()
-            .all(|(i, byte)| if i == 0 { byte & 0x7f == 0 } else { *byte == 0 });
-        return zero.then(|| low.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+    if let [0x80, rest @ ..] = field {
+        let (high, low) = rest.split_at(rest.len().saturating_sub(8));
+        let fits = high.iter().all(|byte| *byte == 0);
+        return fits.then(|| low.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
     }
     let text = std::str::from_utf8(until_nul(field)).ok()?.trim_matches(' ');
     if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
