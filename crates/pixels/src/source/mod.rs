@@ -8,6 +8,7 @@ mod labels;
 mod names;
 mod part;
 mod shards;
+mod table;
 mod tar;
 mod uri;
 
@@ -26,6 +27,8 @@ pub use cifar::Cifar;
 pub use folder::{Folder, FolderLabels};
 pub use idx::Idx;
 use part::Part;
+use table::Form;
+pub use table::Table;
 pub use tar::Tar;
 pub(crate) use tar::{BLOCK, CLASSES, PACKED, write_index};
 use uri::Kind;
@@ -39,6 +42,8 @@ pub(crate) use uri::Uri;
 /// | `cifar:PATH` | CIFAR-10 or CIFAR-100 in the binary form, one file or the folder | `split`: `train`, `test` |
 /// | `idx:PATH` | MNIST's form, plain or gzip, the images' file or the folder | `split`: `train`, `test` |
 /// | `tar:PATH` | tar shards as webdataset has them (see [`Tar`]): a file, a folder, `train-{000..012}.tar`, several with `::` between them | `split`: the sub-folder of that name, or the files that begin with it |
+/// | `csv:PATH` | a table with a header row that names files, labels and captions (see [`Table`]) | `path`, `label`, `caption`, `group`: the column; `split`: rows whose column `split` says so; `root`: where the paths begin; `delimiter`: `comma`, `semicolon`, `tab`; `channels=A,B`: columns of files that are channels of one image |
+/// | `jsonl:PATH` | the same as JSON lines | the same but for `delimiter` |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
 /// Every kind knows two options more, for a part of the source that is the same on every call:
@@ -55,6 +60,8 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
         Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
         Kind::Idx => Arc::new(Idx::of_uri(&mut uri)?),
         Kind::Tar => Arc::new(Tar::of_uri(&mut uri)?),
+        Kind::Csv => Arc::new(Table::of_uri(&mut uri, Form::Csv)?),
+        Kind::JsonLines => Arc::new(Table::of_uri(&mut uri, Form::JsonLines)?),
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
@@ -273,6 +280,11 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 /// The parsers by themselves, for fuzzing: none may panic, whatever the bytes.
 #[doc(hidden)]
 pub mod fuzz {
+    /// A table, as CSV and as JSON lines.
+    pub fn table(bytes: &[u8]) {
+        super::table::fuzz(bytes);
+    }
+
     /// A tar file, or its index.
     pub fn tar(bytes: &[u8]) {
         super::tar::fuzz(bytes);

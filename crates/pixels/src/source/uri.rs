@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Cifar,
     Idx,
     Tar,
+    Csv,
+    JsonLines,
     World,
 }
 
@@ -25,11 +27,13 @@ pub(crate) struct Uri {
 }
 
 /// Every kind by its name, in the order in which hints list them.
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("folder", Kind::Folder),
     ("cifar", Kind::Cifar),
     ("idx", Kind::Idx),
     ("tar", Kind::Tar),
+    ("csv", Kind::Csv),
+    ("jsonl", Kind::JsonLines),
     ("world", Kind::World),
 ];
 
