@@ -2,15 +2,18 @@
 
 mod channels;
 mod cifar;
+mod coco;
 mod folder;
 mod idx;
 mod labels;
+mod masks;
 mod names;
 mod part;
 mod shards;
 mod table;
 mod tar;
 mod uri;
+mod voc;
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,6 +27,7 @@ use crate::image::Image;
 use crate::world::World;
 
 pub use cifar::Cifar;
+pub use coco::Coco;
 pub use folder::{Folder, FolderLabels};
 pub use idx::Idx;
 use part::Part;
@@ -33,6 +37,7 @@ pub use tar::Tar;
 pub(crate) use tar::{BLOCK, CLASSES, PACKED, write_index};
 use uri::Kind;
 pub(crate) use uri::Uri;
+pub use voc::Voc;
 
 /// Opens a source by its URI: `KIND:PATH?option=value&option=value`. A bare path is a folder.
 ///
@@ -44,6 +49,8 @@ pub(crate) use uri::Uri;
 /// | `tar:PATH` | tar shards as webdataset has them (see [`Tar`]): a file, a folder, `train-{000..012}.tar`, several with `::` between them | `split`: the sub-folder of that name, or the files that begin with it |
 /// | `csv:PATH` | a table with a header row that names files, labels and captions (see [`Table`]) | `path`, `label`, `caption`, `group`: the column; `split`: rows whose column `split` says so; `root`: where the paths begin; `delimiter`: `comma`, `semicolon`, `tab`; `channels=A,B`: columns of files that are channels of one image |
 /// | `jsonl:PATH` | the same as JSON lines | the same but for `delimiter` |
+/// | `coco:PATH` | an annotation file in COCO's form (see [`Coco`]) | `images`: the folder of the images; `captions`: a second file; `masks=1`: masks too; `kind`: `instances`, `captions`, `keypoints`, `panoptic`, to be sure of it |
+/// | `voc:PATH` | a folder in Pascal VOC's layout (see [`Voc`]) | `split`: a list in `ImageSets` |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
 /// Every kind knows two options more, for a part of the source that is the same on every call:
@@ -62,6 +69,8 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
         Kind::Tar => Arc::new(Tar::of_uri(&mut uri)?),
         Kind::Csv => Arc::new(Table::of_uri(&mut uri, Form::Csv)?),
         Kind::JsonLines => Arc::new(Table::of_uri(&mut uri, Form::JsonLines)?),
+        Kind::Coco => Arc::new(Coco::of_uri(&mut uri)?),
+        Kind::Voc => Arc::new(Voc::of_uri(&mut uri)?),
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
@@ -283,6 +292,16 @@ pub mod fuzz {
     /// A table, as CSV and as JSON lines.
     pub fn table(bytes: &[u8]) {
         super::table::fuzz(bytes);
+    }
+
+    /// An annotation file of COCO.
+    pub fn coco(bytes: &[u8]) {
+        super::coco::fuzz(bytes);
+    }
+
+    /// An annotation, or a mask, of VOC.
+    pub fn voc(bytes: &[u8]) {
+        super::voc::fuzz(bytes);
     }
 
     /// A tar file, or its index.

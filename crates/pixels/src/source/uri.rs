@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Tar,
     Csv,
     JsonLines,
+    Coco,
+    Voc,
     World,
 }
 
@@ -27,13 +29,15 @@ pub(crate) struct Uri {
 }
 
 /// Every kind by its name, in the order in which hints list them.
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 9] = [
     ("folder", Kind::Folder),
     ("cifar", Kind::Cifar),
     ("idx", Kind::Idx),
     ("tar", Kind::Tar),
     ("csv", Kind::Csv),
     ("jsonl", Kind::JsonLines),
+    ("coco", Kind::Coco),
+    ("voc", Kind::Voc),
     ("world", Kind::World),
 ];
 
