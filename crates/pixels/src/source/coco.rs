@@ -96,10 +96,10 @@ impl Coco {
     /// Semantic classes and instances, each `[height × width]`.
     fn painted(&self, picture: &Picture) -> Result<[Vec<u8>; 2], SourceError> {
         let error = |problem: String| SourceError::new(&picture.file, problem);
-        if self.classes.len() > 255 || picture.objects.len() > 255 {
+        if self.classes.len() > 254 || picture.objects.len() > 255 {
             let (classes, objects) = (self.classes.len(), picture.objects.len());
             let problem =
-                format!("masks hold up to 255 classes and objects, found {classes} and {objects}");
+                format!("masks hold up to 254 classes and 255 objects, found {classes} and {objects}");
             return Err(error(problem));
         }
         if let Some(png) = &picture.panoptic {

@@ -12,7 +12,7 @@ use super::channels::Channels;
 use super::uri::Uri;
 use super::{EXTENSIONS, Fingerprint, Source, SourceError, Stored};
 
-pub(super) use walk::{Files, Listing, list};
+pub(super) use walk::{Files, Listing, list, list_ending};
 
 /// Names of folders that hold the parts of a data set, and not classes.
 const SPLITS: [&str; 6] = ["train", "training", "val", "valid", "validation", "test"];

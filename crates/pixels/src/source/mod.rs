@@ -4,10 +4,12 @@ mod channels;
 mod cifar;
 mod coco;
 mod folder;
+mod frames;
 mod idx;
 mod labels;
 mod masks;
 mod names;
+mod pairs;
 mod part;
 mod shards;
 mod table;
@@ -29,7 +31,9 @@ use crate::world::World;
 pub use cifar::Cifar;
 pub use coco::Coco;
 pub use folder::{Folder, FolderLabels};
+pub use frames::Frames;
 pub use idx::Idx;
+pub use pairs::Pairs;
 use part::Part;
 use table::Form;
 pub use table::Table;
@@ -51,6 +55,8 @@ pub use voc::Voc;
 /// | `jsonl:PATH` | the same as JSON lines | the same but for `delimiter` |
 /// | `coco:PATH` | an annotation file in COCO's form (see [`Coco`]) | `images`: the folder of the images; `captions`: a second file; `masks=1`: masks too; `kind`: `instances`, `captions`, `keypoints`, `panoptic`, to be sure of it |
 /// | `voc:PATH` | a folder in Pascal VOC's layout (see [`Voc`]) | `split`: a list in `ImageSets` |
+/// | `pairs:PATH` | frame pairs with optical flow, in the layouts of Middlebury, KITTI, Sintel, FlyingChairs (see [`Pairs`]) | `flow`: KITTI's `occ` or `noc`; `pass`: Sintel's `clean` or `final` |
+/// | `frames:PATH` | folders of frames as videos (see [`Frames`]) | `step`: how many frames later the next one is |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
 /// Every kind knows two options more, for a part of the source that is the same on every call:
@@ -71,6 +77,8 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
         Kind::JsonLines => Arc::new(Table::of_uri(&mut uri, Form::JsonLines)?),
         Kind::Coco => Arc::new(Coco::of_uri(&mut uri)?),
         Kind::Voc => Arc::new(Voc::of_uri(&mut uri)?),
+        Kind::Pairs => Arc::new(Pairs::of_uri(&mut uri)?),
+        Kind::Frames => Arc::new(Frames::of_uri(&mut uri)?),
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
@@ -166,7 +174,8 @@ pub struct Truth {
     pub fine_label: Option<u32>,
     pub captions: Vec<String>,
     pub objects: Vec<Object>,
-    /// Semantic class per pixel, `[height × width]`, 0 is the ground.
+    /// Semantic class per pixel, `[height × width]`: 0 is the ground, c + 1 is class c, 255 (of sets that have it) is a
+    /// pixel of which nothing is said.
     pub semantic: Option<Vec<u8>>,
     /// Instance number per pixel, `[height × width]`, 0 is the ground, i + 1 is `objects[i]`.
     pub instances: Option<Vec<u8>>,
@@ -302,6 +311,11 @@ pub mod fuzz {
     /// An annotation, or a mask, of VOC.
     pub fn voc(bytes: &[u8]) {
         super::voc::fuzz(bytes);
+    }
+
+    /// A file of optical flow.
+    pub fn flow(bytes: &[u8]) {
+        super::pairs::fuzz(bytes);
     }
 
     /// A tar file, or its index.

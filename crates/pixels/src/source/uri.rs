@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     JsonLines,
     Coco,
     Voc,
+    Pairs,
+    Frames,
     World,
 }
 
@@ -29,7 +31,7 @@ pub(crate) struct Uri {
 }
 
 /// Every kind by its name, in the order in which hints list them.
-const KINDS: [(&str, Kind); 9] = [
+const KINDS: [(&str, Kind); 11] = [
     ("folder", Kind::Folder),
     ("cifar", Kind::Cifar),
     ("idx", Kind::Idx),
@@ -38,6 +40,8 @@ const KINDS: [(&str, Kind); 9] = [
     ("jsonl", Kind::JsonLines),
     ("coco", Kind::Coco),
     ("voc", Kind::Voc),
+    ("pairs", Kind::Pairs),
+    ("frames", Kind::Frames),
     ("world", Kind::World),
 ];
 

@@ -31,11 +31,23 @@ pub(in crate::source) struct Files {
 /// Lists the files that are named like images, folders and files in the order of their names. An error when the root
 /// itself cannot be read.
 pub(in crate::source) fn list(root: &Path) -> Result<Listing, SourceError> {
+    walk(root, &image_extension)
+}
+
+/// The same for files with other extensions.
+pub(in crate::source) fn list_ending(
+    root: &Path,
+    extensions: &[&str],
+) -> Result<Listing, SourceError> {
+    walk(root, &|extension| extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)))
+}
+
+fn walk(root: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Listing, SourceError> {
     let top = fs::canonicalize(root).map_err(|error| {
         unreadable(root, &error)
             .hint("name the folder that holds the images (`--data FOLDER` when training)")
     })?;
-    let mut walk = Walk { root, listing: Listing::default(), above: vec![top] };
+    let mut walk = Walk { root, wanted, listing: Listing::default(), above: vec![top] };
     let entries = walk.entries(root)?;
     walk.folder(Path::new(""), entries);
     Ok(walk.listing)
@@ -70,6 +82,8 @@ impl Files {
 
 struct Walk<'a> {
     root: &'a Path,
+    /// Whether files with an extension are listed.
+    wanted: &'a dyn Fn(&str) -> bool,
     listing: Listing,
     /// The real paths of the folders that lead here: a link to one of them is a loop.
     above: Vec<PathBuf>,
@@ -158,7 +172,7 @@ impl Walk<'_> {
             return self.enter(&path, &folder.join(name), name, linked);
         }
         let extension = Path::new(name).extension();
-        if kind == Kind::File && extension.and_then(OsStr::to_str).is_some_and(image_extension) {
+        if kind == Kind::File && extension.and_then(OsStr::to_str).is_some_and(self.wanted) {
             let Listing { files, .. } = &mut self.listing;
             let number = *number.get_or_insert_with(|| {
                 files.folders.push(folder.as_os_str().as_bytes());
