@@ -98,8 +98,9 @@ impl Coco {
         let error = |problem: String| SourceError::new(&picture.file, problem);
         if self.classes.len() > 254 || picture.objects.len() > 255 {
             let (classes, objects) = (self.classes.len(), picture.objects.len());
-            let problem =
-                format!("masks hold up to 254 classes and 255 objects, found {classes} and {objects}");
+            let problem = format!(
+                "masks hold up to 254 classes and 255 objects, found {classes} and {objects}"
+            );
             return Err(error(problem));
         }
         if let Some(png) = &picture.panoptic {

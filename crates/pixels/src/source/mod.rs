@@ -10,6 +10,8 @@ mod labels;
 mod masks;
 mod names;
 mod pairs;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod part;
 mod shards;
 mod table;
@@ -34,7 +36,9 @@ pub use folder::{Folder, FolderLabels};
 pub use frames::Frames;
 pub use idx::Idx;
 pub use pairs::Pairs;
-use part::Part;
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
+use part::Selection;
 use table::Form;
 pub use table::Table;
 pub use tar::Tar;
@@ -57,17 +61,20 @@ pub use voc::Voc;
 /// | `voc:PATH` | a folder in Pascal VOC's layout (see [`Voc`]) | `split`: a list in `ImageSets` |
 /// | `pairs:PATH` | frame pairs with optical flow, in the layouts of Middlebury, KITTI, Sintel, FlyingChairs (see [`Pairs`]) | `flow`: KITTI's `occ` or `noc`; `pass`: Sintel's `clean` or `final` |
 /// | `frames:PATH` | folders of frames as videos (see [`Frames`]) | `step`: how many frames later the next one is |
+/// | `parquet:PATH` | parquet files of images, as Hugging Face has them; in builds with the feature `parquet` | `split`, as for `tar:`; `image`, `label`, `caption`: the column |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
-/// Every kind knows two options more, for a part of the source that is the same on every call:
-/// `fraction=0-0.8` is the first four fifths of a shuffled order (`0.8-1` is the rest of it), and `limit=500` the
-/// first 500 of that order. The samples of a part stay in the order of the source.
+/// Every kind knows four options more, for a part of the source that is the same on every call. `list=FILE` keeps the
+/// samples whose names are in a file, one a line, and `without=FILE` leaves them out; a name that is not in the source
+/// is an error. Of what is left, `fraction=0-0.8` is the first four fifths of a shuffled order (`0.8-1` is the rest of
+/// it), and `limit=500` the first 500 of that order. The samples of a group ([`Source::group`]) are in the same
+/// fraction, so that with groups a fraction has only about the size that it says. The samples of a part stay in the
+/// order of the source.
 ///
 /// An unknown kind or option is an error that names the known ones.
 pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
     let mut uri = Uri::parse(text)?;
-    let fraction = uri.fraction()?;
-    let limit = uri.number("limit")?;
+    let selection = Selection::of_uri(&mut uri)?;
     let source: Arc<dyn Source> = match uri.kind {
         Kind::Folder => Folder::of_uri(&mut uri)?,
         Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
@@ -79,17 +86,27 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
         Kind::Voc => Arc::new(Voc::of_uri(&mut uri)?),
         Kind::Pairs => Arc::new(Pairs::of_uri(&mut uri)?),
         Kind::Frames => Arc::new(Frames::of_uri(&mut uri)?),
+        Kind::Parquet => parquet(&mut uri)?,
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
-    if fraction.is_none() && limit.is_none() {
-        return Ok(source);
-    }
-    let part = Part::new(source, fraction.unwrap_or([0.0, 1.0]), limit);
+    let part = selection.of(source)?;
     if part.is_empty() {
         return Err(SourceError::new(text, "no sample is left in this part"));
     }
-    Ok(Arc::new(part))
+    Ok(part)
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
+    Ok(Arc::new(Parquet::of_uri(uri)?))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
+    let problem = "this build does not read parquet files";
+    Err(SourceError::new(uri.path.to_string_lossy(), problem)
+        .hint("build it with `--features parquet`, and `data pack` makes tar shards of them"))
 }
 
 /// A numbered collection of images, read at random and from many threads.
@@ -316,6 +333,12 @@ pub mod fuzz {
     /// A file of optical flow.
     pub fn flow(bytes: &[u8]) {
         super::pairs::fuzz(bytes);
+    }
+
+    /// A parquet file.
+    #[cfg(feature = "parquet")]
+    pub fn parquet(bytes: &[u8]) {
+        super::parquet::fuzz(bytes);
     }
 
     /// A tar file, or its index.

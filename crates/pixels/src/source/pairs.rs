@@ -22,7 +22,7 @@ use super::{Fingerprint, Flow, Motion, Source, SourceError, Stored, Truth};
 /// which pixels are hidden, [`Flow::occluded`] has it. Frames of one scene of Sintel are a group.
 pub struct Pairs {
     root: PathBuf,
-    pairs: Vec<Pair>,
+    samples: Vec<Pair>,
     problems: Vec<SourceError>,
     fingerprint: OnceLock<String>,
 }
@@ -77,7 +77,7 @@ impl Pairs {
             return Err(SourceError::new(root.to_string_lossy(), problem)
                 .hint("for videos without flow write frames:PATH"));
         }
-        Ok(Self { root, pairs, problems, fingerprint: OnceLock::new() })
+        Ok(Self { root, samples: pairs, problems, fingerprint: OnceLock::new() })
     }
 
     fn flow(&self, pair: &Pair) -> Result<Field, SourceError> {
@@ -118,16 +118,16 @@ impl Pairs {
 
 impl Source for Pairs {
     fn len(&self) -> usize {
-        self.pairs.len()
+        self.samples.len()
     }
 
     fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
-        read_into(&self.root.join(&self.pairs[index].first), buffer)?;
+        read_into(&self.root.join(&self.samples[index].first), buffer)?;
         Ok(Stored::File)
     }
 
     fn truth(&self, index: usize) -> Result<Truth, SourceError> {
-        let pair = &self.pairs[index];
+        let pair = &self.samples[index];
         let motion = Some(Box::new(self.motion(pair)?));
         Ok(Truth { motion, group: pair.group, ..Truth::default() })
     }
@@ -137,11 +137,11 @@ impl Source for Pairs {
     }
 
     fn name(&self, index: usize) -> String {
-        self.pairs[index].flow.clone()
+        self.samples[index].flow.clone()
     }
 
     fn group(&self, index: usize) -> Option<u64> {
-        self.pairs[index].group
+        self.samples[index].group
     }
 
     fn classes(&self) -> &[String] {
@@ -151,7 +151,7 @@ impl Source for Pairs {
     fn fingerprint(&self) -> String {
         let text = self.fingerprint.get_or_init(|| {
             let mut fingerprint = Fingerprint::new();
-            for pair in &self.pairs {
+            for pair in &self.samples {
                 for path in [&pair.flow, &pair.first, &pair.next] {
                     fingerprint.bytes(path.as_bytes());
                     fingerprint.file_at(&self.root.join(path));

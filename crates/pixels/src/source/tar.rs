@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use group::{Listed, Record, Shard, Span};
-use handles::Handles;
+pub(super) use handles::Handles;
 
 use super::labels::{Labels, Written};
 use super::names::Names;

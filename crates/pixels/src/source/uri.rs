@@ -18,6 +18,7 @@ pub(crate) enum Kind {
     Voc,
     Pairs,
     Frames,
+    Parquet,
     World,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Uri {
 }
 
 /// Every kind by its name, in the order in which hints list them.
-const KINDS: [(&str, Kind); 11] = [
+const KINDS: [(&str, Kind); 12] = [
     ("folder", Kind::Folder),
     ("cifar", Kind::Cifar),
     ("idx", Kind::Idx),
@@ -42,6 +43,7 @@ const KINDS: [(&str, Kind); 11] = [
     ("voc", Kind::Voc),
     ("pairs", Kind::Pairs),
     ("frames", Kind::Frames),
+    ("parquet", Kind::Parquet),
     ("world", Kind::World),
 ];
 

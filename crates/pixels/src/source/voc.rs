@@ -78,7 +78,7 @@ impl Voc {
         let masks = MASKS.map(|folder| stems(&root.join(folder)).unwrap_or_default());
         let mut problems = Vec::new();
         let mut read = BTreeMap::new();
-        for (stem, file) in annotated.iter().filter(|(_, file)| file.ends_with(".xml")) {
+        for (stem, file) in annotated.iter().filter(|(_, file)| is_xml(file)) {
             let path = root.join("Annotations").join(file);
             match annotation(&path) {
                 Ok(annotation) => drop(read.insert(stem.clone(), annotation)),
@@ -224,6 +224,10 @@ fn stems(folder: &Path) -> Result<BTreeMap<String, String>, SourceError> {
         known.then(|| (stem.to_owned(), name.to_owned()))
     };
     Ok(names.filter_map(|name| known(&name)).collect())
+}
+
+fn is_xml(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "xml")
 }
 
 /// The first word of each line of a split's list.

@@ -200,7 +200,9 @@ impl Outline {
     pub(super) fn draw(&self, mask: &mut Mask) {
         match self {
             Self::Polygons(polygons) => {
-                polygons.iter().for_each(|polygon| mask.add_polygon(polygon))
+                for polygon in polygons {
+                    mask.add_polygon(polygon);
+                }
             }
             Self::Runs { counts: Counts::List(runs) } => mask.add_runs(runs),
             Self::Runs { counts: Counts::Text(text) } => mask.add_runs(&runs_of_text(text)),

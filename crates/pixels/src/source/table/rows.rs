@@ -188,7 +188,7 @@ fn text(cell: &[u8]) -> String {
 
 fn guess_delimiter(bytes: &[u8]) -> u8 {
     let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let count = |delimiter: &u8| header.iter().filter(|byte| *byte == delimiter).count();
+    let count = |delimiter: &u8| header.split(|byte| byte == delimiter).count();
     // Of equals the last wins: a comma.
     b"\t;,".iter().copied().max_by_key(|delimiter| count(delimiter)).unwrap_or(b',')
 }
