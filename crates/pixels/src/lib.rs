@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod loader;
 pub mod numbers;
 pub mod ops;
+pub mod pack;
 pub mod plan;
 pub mod planes;
 pub mod record;
