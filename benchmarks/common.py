@@ -86,20 +86,16 @@ def measured(title, contenders, rounds):
 
 def run(command, limit=1800):
     """The standard output of a command; RuntimeError with its error line, or its last one, where it fails."""
-    # Some machines choose OpenBLAS's kernels by hand; the rivals' own choice is faster.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
     try:
         done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=environment, cwd=ROOT, timeout=limit
+            list(map(str, command)), capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=limit
         )
     except FileNotFoundError:
         raise RuntimeError(f"{command[0]} does not exist; build it with `cargo build --release`") from None
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"not finished after {limit} s") from None
     if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if line.startswith("error:")]
-        raise RuntimeError((errors or said[-1:] or [f"exit code {done.returncode}"])[0])
+        raise RuntimeError(complaint(done.stderr) or f"exit code {done.returncode}")
     return done.stdout
 
 
@@ -110,6 +106,18 @@ def run_json(command):
         return json.loads(next(line for line in said.splitlines()[::-1] if line.startswith("{")))
     except (StopIteration, ValueError):
         raise RuntimeError(f"expected one JSON object, found {said[-200:]!r}") from None
+
+
+def environment():
+    """This process's variables, less those that choose OpenBLAS's kernels by hand: its own choice is faster."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+
+
+def complaint(said):
+    """What a program that failed said of it: its error line, or else its last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines[-1:] or [None])[0]
 
 
 def spread(runs, field):
