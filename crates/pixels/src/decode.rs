@@ -8,16 +8,21 @@ use std::panic::catch_unwind;
 
 use crate::image::Image;
 
+pub use orientation::Orientation;
+
 mod directory;
-mod jpeg;
+pub mod jpeg;
 mod orientation;
 mod other;
+mod part;
 mod png;
 mod tiff;
 mod transparency;
 #[cfg(feature = "turbo")]
 mod turbo;
 mod webp;
+
+pub use part::{Decoder, Opened, Place};
 
 /// The largest image that is decoded, in samples (width · height · channels): a small file can claim to be an
 /// enormous image, and the claim is checked before memory is taken. 90 megapixels of RGB.
@@ -46,8 +51,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let format = Format::of(bytes).ok_or_else(|| not_an_image(bytes))?;
     // The decoders are other people's, and some are known to panic on broken files.
     let image = catch_unwind(|| format.decode(bytes))
-        .unwrap_or_else(|_| Err(DecodeError::new("the decoder gave up on this file")))
-        .map_err(|error| DecodeError { problem: format!("{}: {error}", format.name()), ..error })?;
+        .unwrap_or_else(|_| Err(DecodeError::gave_up()))
+        .map_err(|error| error.of_format(format))?;
     if image.width * image.height * image.channels == 0 {
         return Err(DecodeError::new(format!("{}: the image is empty", format.name())));
     }
@@ -66,6 +71,15 @@ impl DecodeError {
     /// What a decoder says.
     fn from(error: impl std::fmt::Display) -> Self {
         Self::new(format!("cannot be decoded: {}", error.to_string().trim_end()))
+    }
+
+    /// The same error, after the name of the format.
+    fn of_format(self, format: Format) -> Self {
+        Self { problem: format!("{}: {}", format.name(), self.problem), ..self }
+    }
+
+    fn gave_up() -> Self {
+        Self::new("the decoder gave up on this file")
     }
 
     fn truncated() -> Self {

@@ -1,23 +1,34 @@
 //! Batches of random views for training, and of prepared images for evaluation: in order, ahead of time, on many
 //! threads, and the same whatever the number of threads or the step at which a run was taken up again.
 
+mod buffer;
 mod ordered;
 mod prepared;
 mod read;
+mod store;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
+use rayon::slice::ParallelSliceMut;
+
+use crate::decode;
 use crate::draw::{Draw, Purpose};
+use crate::numbers::{Form, NumbersMut, write};
 use crate::plan::{ViewPlan, ViewSpec};
-use crate::record::ViewRecord;
+use crate::record::{CropBox, ViewRecord};
 use crate::source::{Source, SourceError};
 use crate::view;
 
+use buffer::Memory;
+pub use buffer::Numbers;
 use ordered::{Crew, Ordered};
 pub use prepared::{Prepared, PreparedBatches, prepared};
-use read::{Reader, guarded};
+use read::{Reader, Worker, guarded};
+pub use store::Lease;
+use store::Store;
 
 /// How batches are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,11 @@ pub struct LoaderOptions {
     pub channels: usize,
     /// The first unreadable sample ends the run, instead of being replaced and reported.
     pub strict: bool,
+    /// Every picture is decoded at its full size. Otherwise a JPEG of which every view's crop is at least twice (four,
+    /// eight times) as wide and high as the view is decoded at a half (a quarter, an eighth) of its size.
+    pub exact: bool,
+    /// What the numbers of a batch are.
+    pub form: Form,
 }
 
 /// Random views of a source, as a function of the step.
@@ -62,8 +78,8 @@ pub struct Batch {
 pub struct View {
     /// Height and width in pixels.
     pub size: usize,
-    /// Normalised, `[N, C, size, size]`.
-    pub data: Vec<f32>,
+    /// `[N, C, size, size]`, or `[N, size, size, C]` where the channels are asked to be last.
+    pub data: Numbers,
 }
 
 /// A sample that could not be read.
@@ -85,6 +101,8 @@ struct Shared {
     specs: Vec<ViewSpec>,
     plan: ViewPlan,
     options: LoaderOptions,
+    memory: Memory,
+    workers: Store<Worker>,
     /// The epoch asked for last, and its order.
     order: Mutex<Option<(u64, Arc<[usize]>)>>,
 }
@@ -93,7 +111,6 @@ struct Shared {
 struct Place {
     sample: usize,
     label: Option<u32>,
-    records: Vec<ViewRecord>,
     skipped: Vec<Skipped>,
 }
 
@@ -129,7 +146,15 @@ impl Loader {
         let specs = plan.unfolded().into_iter().cloned().collect();
         let reader = Reader::new(source, options.channels);
         Ok(Self {
-            shared: Arc::new(Shared { reader, specs, plan, options, order: Mutex::default() }),
+            shared: Arc::new(Shared {
+                reader,
+                specs,
+                plan,
+                options,
+                memory: Memory::new(),
+                workers: Store::new(),
+                order: Mutex::default(),
+            }),
         })
     }
 
@@ -138,11 +163,27 @@ impl Loader {
         self.shared.batches_per_epoch()
     }
 
-    /// The batches of `steps`, beginning anywhere: batch k is the same however the range begins.
-    pub fn batches(&self, steps: Range<u64>) -> Batches {
+    /// The batches of `steps`, beginning anywhere: batch k is the same however the range begins. An error where no
+    /// threads can be had.
+    pub fn batches(&self, steps: Range<u64>) -> Result<Batches, SourceError> {
         let shared = self.shared.clone();
         let workers = shared.options.workers;
-        Batches { ordered: Ordered::start(steps, workers, move |k, crew| shared.batch(k, crew)) }
+        let ordered = Ordered::start(steps, workers, move |k, crew| shared.batch(k, crew))?;
+        Ok(Batches { ordered })
+    }
+}
+
+impl Loader {
+    /// Reads and decodes the parts of `count` samples that their views of the first epoch need, and makes no view of
+    /// them, on this thread. What is left of the cost of views when everything else is free.
+    pub fn decode_only(&self, count: usize) {
+        let shared = &self.shared;
+        let (order, mut worker) = (shared.order(0), shared.workers.lease());
+        let mut records = vec![None; shared.specs.len()];
+        for &sample in order.iter().cycle().take(count) {
+            // One that cannot be read has cost its time, too.
+            let _ = shared.load(0, sample, sample, &mut worker, &mut records);
+        }
     }
 }
 
@@ -172,20 +213,34 @@ impl Shared {
         let order = self.order(epoch);
         let wanted = &order[at as usize * n..][..n];
         let mut views: Vec<View> = self.specs.iter().map(|spec| self.blank(spec)).collect();
-        let mut slots: Vec<_> = views
-            .iter_mut()
-            .map(|view| view.data.chunks_exact_mut(self.options.channels * view.size * view.size))
-            .collect();
+        let count = self.specs.len();
+        let mut records: Vec<Option<ViewRecord>> = vec![None; n * count];
         let mut places: Vec<Option<Result<Place, SourceError>>> =
             std::iter::repeat_with(|| None).take(n).collect();
-        let items = wanted.iter().zip(&mut places).map(|(&sample, place)| {
-            let outputs: Vec<&mut [f32]> = slots.iter_mut().filter_map(Iterator::next).collect();
-            (sample, place, outputs)
-        });
-        crew.each(items, |(sample, place, outputs)| {
-            *place = Some(guarded(|| self.place(epoch, sample, outputs)));
-        });
-        self.assemble(step, epoch, views, places)
+        {
+            let mut slots: Vec<_> = views
+                .iter_mut()
+                .map(|view| view.data.chunks(self.options.channels * view.size * view.size))
+                .collect();
+            // Sample by sample, all its views.
+            let mut outputs: Vec<NumbersMut> = Vec::with_capacity(n * count);
+            for _ in 0..n {
+                outputs.extend(slots.iter_mut().filter_map(Iterator::next));
+            }
+            let items = wanted
+                .into_par_iter()
+                .zip(&mut places)
+                .zip(outputs.par_chunks_exact_mut(count))
+                .zip(records.par_chunks_exact_mut(count));
+            crew.each(
+                items,
+                || self.workers.lease(),
+                |worker, (((&sample, place), outputs), records)| {
+                    *place = Some(guarded(|| self.place(epoch, sample, worker, outputs, records)));
+                },
+            );
+        }
+        self.assemble(step, epoch, views, records, places)
     }
 
     /// The order of the samples in an epoch, kept until another epoch is asked for.
@@ -204,7 +259,7 @@ impl Shared {
 
     fn blank(&self, spec: &ViewSpec) -> View {
         let numbers = self.options.batch * self.options.channels * spec.size * spec.size;
-        View { size: spec.size, data: vec![0.0; numbers] }
+        View { size: spec.size, data: self.memory.numbers(self.options.form, numbers) }
     }
 
     /// Fills one place of a batch. A sample that cannot be read is replaced by the next one of the source that
@@ -213,18 +268,58 @@ impl Shared {
         &self,
         epoch: u64,
         wanted: usize,
-        outputs: Vec<&mut [f32]>,
+        worker: &mut Worker,
+        outputs: &mut [NumbersMut],
+        records: &mut [Option<ViewRecord>],
     ) -> Result<Place, SourceError> {
-        let (sample, read, skipped) = self.reader.readable_from(wanted, self.options.strict)?;
-        let mut records = Vec::with_capacity(outputs.len());
-        for ((number, spec), output) in self.specs.iter().enumerate().zip(outputs) {
-            let draw =
-                Draw { seed: self.options.seed, epoch, sample: wanted as u64, view: number as u64 };
-            let (image, record) = view::render(&read.image, spec, draw);
-            view::write_normalized(&image, &self.plan.normalize, output);
-            records.push(record);
+        let strict = self.options.strict;
+        let (sample, at, skipped) = self.reader.readable_from(wanted, strict, |index| {
+            self.load(epoch, wanted, index, worker, records)
+        })?;
+        let views = self.specs.iter().zip(records.iter().flatten()).zip(outputs);
+        for ((spec, record), output) in views {
+            let area = at.of(record.crop);
+            let Worker { renderer, part, .. } = &mut *worker;
+            let view = renderer.view(part, area, spec, record);
+            let last = self.options.form.channels_last;
+            write(view, &self.plan.normalize, last, output.reborrow());
         }
-        Ok(Place { sample, label: read.label, records, skipped })
+        Ok(Place { sample, label: self.reader.label(sample), skipped })
+    }
+
+    /// Chooses the views that `wanted` has in this epoch, of the image of sample `index`, and decodes what they need.
+    fn load(
+        &self,
+        epoch: u64,
+        wanted: usize,
+        index: usize,
+        worker: &mut Worker,
+        records: &mut [Option<ViewRecord>],
+    ) -> Result<decode::Place, SourceError> {
+        self.reader.load(index, worker, |size| {
+            for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
+                let (seed, sample) = (self.options.seed, wanted as u64);
+                let draw = Draw { seed, epoch, sample, view: number as u64 };
+                *record = Some(view::choose(size, spec, draw));
+            }
+            self.needed(records.iter().flatten())
+        })
+    }
+
+    /// The smallest box that holds the crops of an image, and how much smaller the image may be decoded: so that no
+    /// view is enlarged that would not be.
+    fn needed<'a>(&self, records: impl Iterator<Item = &'a ViewRecord>) -> (CropBox, usize) {
+        let (mut top, mut left, mut bottom, mut right) = (usize::MAX, usize::MAX, 0, 0);
+        let mut shrink = if self.options.exact { 1 } else { 8 };
+        for (record, spec) in records.zip(&self.specs) {
+            let CropBox { top: t, left: l, height, width } = record.crop;
+            (top, left) = (top.min(t), left.min(l));
+            (bottom, right) = (bottom.max(t + height), right.max(l + width));
+            while shrink > 1 && height.min(width) < shrink * spec.size {
+                shrink /= 2;
+            }
+        }
+        (CropBox { top, left, height: bottom - top, width: right - left }, shrink)
     }
 
     fn assemble(
@@ -232,6 +327,7 @@ impl Shared {
         step: u64,
         epoch: u64,
         views: Vec<View>,
+        made: Vec<Option<ViewRecord>>,
         places: Vec<Option<Result<Place, SourceError>>>,
     ) -> Result<Batch, SourceError> {
         let mut records = vec![Vec::with_capacity(self.options.batch); self.specs.len()];
@@ -241,9 +337,9 @@ impl Shared {
             samples.push(place.sample);
             labels.push(place.label);
             skipped.extend(place.skipped);
-            for (all, record) in records.iter_mut().zip(place.records) {
-                all.push(record);
-            }
+        }
+        for (at, record) in made.into_iter().enumerate() {
+            records[at % self.specs.len()].extend(record);
         }
         skipped.sort_by_key(|skip: &Skipped| skip.sample);
         skipped.dedup_by_key(|skip| skip.sample);

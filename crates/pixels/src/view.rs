@@ -1,15 +1,16 @@
 //! One random view of an image, and the fixed view that evaluation uses.
 //!
-//! A view is made in two steps: [`choose`] draws every random number into a [`ViewRecord`], [`replay`] makes the
+//! A view is made in two steps: [`choose`] draws every random number into a [`ViewRecord`], and a [`Renderer`] makes the
 //! pixels from the record alone. The transforms come in this order: crop and resize, flip, colour jitter, grey,
 //! blur, solarize.
 
 use crate::draw::{Draw, Purpose, Stream};
-use crate::image::{Image, Samples};
-use crate::ops;
-use crate::plan::{Crop, Jitter, Normalize, Preprocess, ViewSpec};
+use crate::image::Image;
+use crate::ops::{self, Blurred};
+use crate::plan::{Crop, Jitter, Preprocess, ViewSpec};
+use crate::planes::{AnyPlanes, Planes};
 use crate::record::{CropBox, JitterRecord, ViewRecord};
-use crate::resize::{resize, resize_window};
+use crate::resize::{Area, Depth, Resizer};
 
 /// Tries of the random resized crop before the centred fallback (torchvision's number).
 const CROP_TRIES: usize = 10;
@@ -44,27 +45,106 @@ pub fn choose(source: [usize; 2], spec: &ViewSpec, draw: Draw) -> ViewRecord {
 /// The pixels of a view whose record is known; the same bytes as when it was first made. Panics if the record is
 /// of another image, so that its crop leaves this one.
 pub fn replay(image: &Image, spec: &ViewSpec, record: &ViewRecord) -> Image {
-    let interpolation = spec.crop.interpolation;
-    let mut view = resize(image, record.crop, spec.size, spec.size, interpolation);
-    if spec.uses_colour() {
-        view = view.into_u8();
+    let source = AnyPlanes::of(image);
+    Renderer::default().view(&source, record.crop.into(), spec, record).clone().image()
+}
+
+/// Makes the pixels of views, with memory that is used again.
+#[derive(Default)]
+pub struct Renderer {
+    eight: Studio<u8>,
+    sixteen: Studio<u16>,
+    view: AnyPlanes,
+}
+
+/// What one depth needs.
+#[derive(Default)]
+struct Studio<T> {
+    resizer: Resizer<T>,
+    spare: Vec<T>,
+}
+
+impl Renderer {
+    /// The view that a record tells of. `area` is where its crop lies in `source`, which may be a part of the image, or
+    /// a reduction. Panics if it leaves the source, or if colour is asked of anything but three channels.
+    pub fn view(
+        &mut self,
+        source: &AnyPlanes,
+        area: Area,
+        spec: &ViewSpec,
+        record: &ViewRecord,
+    ) -> &AnyPlanes {
+        let whole = CropBox { top: 0, left: 0, height: spec.size, width: spec.size };
+        self.resize(source, area, [spec.size; 2], whole, spec.crop.interpolation);
+        if spec.uses_colour() {
+            self.view.narrow();
+        }
+        match &mut self.view {
+            AnyPlanes::U8(view) => {
+                if record.flipped {
+                    ops::flip(view);
+                }
+                if let Some(jitter) = &record.jitter {
+                    apply_jitter(view, &spec.jitter, jitter);
+                }
+                if record.grayscale {
+                    ops::grayscale(view);
+                }
+                finish(view, record, &mut self.eight.spare);
+            }
+            AnyPlanes::U16(view) => {
+                if record.flipped {
+                    ops::flip(view);
+                }
+                finish(view, record, &mut self.sixteen.spare);
+            }
+        }
+        &self.view
     }
-    if record.flipped {
-        ops::flip(&mut view);
+
+    /// The fixed view for evaluation: the short side becomes `resize`, then the centred square of `crop`. Equal to
+    /// torchvision's `Resize` and `CenterCrop` on a PIL image.
+    pub fn prepare(&mut self, source: &AnyPlanes, how: &Preprocess) -> &AnyPlanes {
+        let [width, height] = source.size();
+        let [new_width, new_height] = short_side([width, height], how.resize);
+        let offset = |side: usize| ((side - how.crop) as f64 / 2.0).round_ties_even() as usize;
+        let (top, left) = (offset(new_height), offset(new_width));
+        let window = CropBox { top, left, height: how.crop, width: how.crop };
+        let whole = CropBox { top: 0, left: 0, height, width };
+        let size = [new_width, new_height];
+        self.resize(source, whole.into(), size, window, how.interpolation);
+        &self.view
     }
-    if let Some(jitter) = &record.jitter {
-        apply_jitter(&mut view, &spec.jitter, jitter);
+
+    fn resize(
+        &mut self,
+        source: &AnyPlanes,
+        area: Area,
+        size: [usize; 2],
+        window: CropBox,
+        interpolation: crate::plan::Interpolation,
+    ) {
+        match source {
+            AnyPlanes::U8(source) => {
+                let out = self.view.as_u8_mut();
+                self.eight.resizer.run(source, area, size, window, interpolation, out);
+            }
+            AnyPlanes::U16(source) => {
+                let out = self.view.as_u16_mut();
+                self.sixteen.resizer.run(source, area, size, window, interpolation, out);
+            }
+        }
     }
-    if record.grayscale {
-        ops::grayscale(&mut view);
-    }
+}
+
+/// The transforms that any depth and number of channels can have.
+fn finish<T: Depth + Blurred>(view: &mut Planes<T>, record: &ViewRecord, spare: &mut Vec<T>) {
     if let Some(sigma) = record.blur {
-        ops::gaussian_blur(&mut view, sigma);
+        ops::gaussian_blur(view, sigma, spare);
     }
     if record.solarized {
-        ops::solarize(&mut view);
+        ops::solarize(view);
     }
-    view
 }
 
 /// The crop of torchvision's `RandomResizedCrop` from uniform numbers in [0, 1): per try one for the area, one for
@@ -126,57 +206,26 @@ fn choose_jitter(jitter: &Jitter, stream: &mut Stream) -> Option<JitterRecord> {
     Some(JitterRecord { order, brightness, contrast, saturation, hue })
 }
 
-fn apply_jitter(image: &mut Image, spec: &Jitter, jitter: &JitterRecord) {
+fn apply_jitter(view: &mut Planes<u8>, spec: &Jitter, jitter: &JitterRecord) {
     for op in jitter.order {
         match op {
-            0 => ops::brightness(image, jitter.brightness),
-            1 => ops::contrast(image, jitter.contrast),
-            2 => ops::saturation(image, jitter.saturation),
+            0 => ops::brightness(view, jitter.brightness),
+            1 => ops::contrast(view, jitter.contrast),
+            2 => ops::saturation(view, jitter.saturation),
             // A shift of 0 is not free (8-bit HSV), so a policy without hue must skip it.
-            _ if spec.hue > 0.0 => ops::hue(image, jitter.hue),
+            _ if spec.hue > 0.0 => ops::hue(view, jitter.hue),
             _ => {}
         }
     }
 }
 
-/// The fixed view for evaluation: the short side becomes `resize`, then the centred square of `crop`. Equal to
-/// torchvision's `Resize` and `CenterCrop` on a PIL image.
+/// [`Renderer::prepare`] of an image.
 pub fn prepare(image: &Image, how: &Preprocess) -> Image {
-    let [width, height] = short_side([image.width, image.height], how.resize);
-    let offset = |side: usize| ((side - how.crop) as f64 / 2.0).round_ties_even() as usize;
-    let window =
-        CropBox { top: offset(height), left: offset(width), height: how.crop, width: how.crop };
-    let whole = CropBox { top: 0, left: 0, height: image.height, width: image.width };
-    resize_window(image, whole, [width, height], window, how.interpolation)
+    Renderer::default().prepare(&AnyPlanes::of(image), how).clone().image()
 }
 
 /// The size with the short side at `target` and the same shape, the long side rounded down.
 fn short_side([width, height]: [usize; 2], target: usize) -> [usize; 2] {
     let long = |long: usize, short: usize| ((target * long) as f64 / short as f64) as usize;
     if width <= height { [target, long(height, width)] } else { [long(width, height), target] }
-}
-
-/// Writes an image as the numbers that a network reads: `[channels, height, width]`, each sample in [0, 1] and
-/// then (x − mean) / std of its channel. Panics if `out` or the statistics do not fit the image.
-pub fn write_normalized(image: &Image, how: &Normalize, out: &mut [f32]) {
-    let (channels, pixels) = (image.channels, image.width * image.height);
-    assert_eq!(out.len(), channels * pixels, "the buffer must hold the image");
-    assert_eq!([how.mean.len(), how.std.len()], [channels; 2], "one mean and std per channel");
-    for (channel, plane) in out.chunks_exact_mut(pixels).enumerate() {
-        let (mean, std) = (how.mean[channel], how.std[channel]);
-        match &image.samples {
-            Samples::U8(samples) => {
-                let table: [f32; 256] =
-                    std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
-                for (target, pixel) in plane.iter_mut().zip(samples.chunks_exact(channels)) {
-                    *target = table[usize::from(pixel[channel])];
-                }
-            }
-            Samples::U16(samples) => {
-                for (target, pixel) in plane.iter_mut().zip(samples.chunks_exact(channels)) {
-                    *target = (f32::from(pixel[channel]) / 65_535.0 - mean) / std;
-                }
-            }
-        }
-    }
 }

@@ -1,8 +1,11 @@
 //! Speed: the whole training step of a recipe, and its views alone.
 
+mod views;
+
+pub use views::{Length, ViewBench, ViewSpeed};
+
 use std::time::Instant;
 
-use pixels::loader::{Loader, LoaderOptions};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
@@ -29,17 +32,6 @@ pub struct StepSpeed {
     pub peak_memory_mb: Option<f64>,
     pub batch: usize,
     pub steps: usize,
-}
-
-/// What making views costs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ViewSpeed {
-    pub images_per_s: f64,
-    pub views_per_s: f64,
-    /// Of all threads together.
-    pub cpu_ms_per_image: f64,
-    pub workers: usize,
-    pub images: usize,
 }
 
 /// Times `steps` optimizer steps of a recipe on random images that are already in memory, after `warmup` more.
@@ -89,39 +81,5 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
         peak_memory_mb: torch_bridge::peak_memory_mb(device),
         batch: recipe.batch,
         steps,
-    })
-}
-
-/// Makes the views of a recipe's source for about `seconds`, with the same loader as training.
-pub fn views(recipe: &Recipe, seconds: f64) -> Result<ViewSpeed> {
-    let source = pixels::source::open(&recipe.data.train)?;
-    let workers = if recipe.workers == 0 { hardware::cores() } else { recipe.workers };
-    let options = LoaderOptions {
-        seed: recipe.seed,
-        batch: recipe.batch.min(source.len()),
-        workers,
-        channels: recipe.data.channels,
-        strict: recipe.data.strict,
-    };
-    let batch = options.batch;
-    let loader = Loader::new(source, recipe.plan(), options)?;
-    let mut batches = loader.batches(0..u64::MAX);
-    // The first batch pays for threads and page cache.
-    batches.next().transpose()?;
-    let (start, cpu) = (Instant::now(), hardware::cpu_seconds());
-    let mut images = 0;
-    while start.elapsed().as_secs_f64() < seconds {
-        let Some(next) = batches.next() else { break };
-        next?;
-        images += batch;
-    }
-    let (elapsed, cpu) = (start.elapsed().as_secs_f64(), hardware::cpu_seconds() - cpu);
-    let images_per_s = images as f64 / elapsed;
-    Ok(ViewSpeed {
-        images_per_s,
-        views_per_s: images_per_s * recipe.plan().unfolded().len() as f64,
-        cpu_ms_per_image: 1e3 * cpu / images as f64,
-        workers,
-        images,
     })
 }

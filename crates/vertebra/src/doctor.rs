@@ -2,7 +2,7 @@
 
 use tch::{Cuda, Device};
 
-use crate::bench;
+use crate::bench::{self, Length, ViewBench};
 use crate::error::Result;
 use crate::hardware;
 use crate::recipe::{Precision, RawRecipe};
@@ -51,7 +51,7 @@ pub fn facts() -> Vec<Fact> {
 /// Views per second and the time of a step of a small recipe, and which of the two bounds training.
 pub fn measure() -> Result<Vec<Fact>> {
     let recipe = RawRecipe::parse(RECIPE, &[])?.check()?;
-    let views = bench::views(&recipe, 4.0)?;
+    let views = ViewBench::of_recipe(&recipe).run(Length::Seconds(4.0))?;
     let step = bench::step(&recipe, 1, 4)?;
     let share = step.images_per_s / views.images_per_s;
     let verdict = if share > 1.0 {

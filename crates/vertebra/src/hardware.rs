@@ -116,6 +116,14 @@ pub fn device_name(device: Device) -> String {
     }
 }
 
+/// MiB that this process holds in memory now, 0 where it cannot be told.
+pub fn memory_in_use_mb() -> f64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
 /// Processor time of all threads of this process so far, in seconds.
 pub fn cpu_seconds() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();

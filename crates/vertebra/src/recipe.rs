@@ -75,6 +75,11 @@ pub struct Data {
     /// An unreadable image stops the run instead of being skipped and listed.
     #[serde(default)]
     pub strict: bool,
+    /// Every picture is decoded at its full size. Otherwise a JPEG of which every view's crop is at least twice (four, eight
+    /// times) as wide and high as the view is decoded at a half (a quarter, an eighth) of its size, which is faster and
+    /// changes the view's samples by two levels or so.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 /// How the encoder is judged, during the run and at its end.

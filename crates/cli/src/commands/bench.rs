@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
+use pixels::numbers::{Form, Kind};
 use serde::Serialize;
-use vertebra::bench;
+use vertebra::bench::{self, Length, ViewBench};
 use vertebra::recipe::{RawRecipe, Recipe};
 
 /// Measure the speed of a recipe on this machine.
@@ -19,13 +20,50 @@ pub enum Bench {
         warmup: usize,
     },
     /// The making of views alone, with the loader of training.
-    Views {
-        #[command(flatten)]
-        recipe: RecipeArgs,
-        /// How long to measure.
-        #[arg(long, default_value_t = 10.0)]
-        seconds: f64,
-    },
+    Views(Views),
+}
+
+/// The making of views alone, with the loader of training.
+#[derive(clap::Args)]
+pub struct Views {
+    /// A recipe, for its views and images; without one, the default policy (VICReg's) on `--data`.
+    recipe: Option<PathBuf>,
+    /// Images instead of the recipe's.
+    #[arg(long, value_name = "URI", required_unless_present = "recipe")]
+    data: Option<String>,
+    /// Change a value of the recipe.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "recipe")]
+    settings: Vec<String>,
+    /// Views of each image.
+    #[arg(long, default_value_t = 2, conflicts_with = "recipe")]
+    views: usize,
+    /// Pixels of a view's side.
+    #[arg(long, default_value_t = 224, conflicts_with = "recipe")]
+    size: usize,
+    /// Images in a batch.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Threads.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Decode every picture at its full size.
+    #[arg(long)]
+    exact: bool,
+    /// f32, bf16 or u8.
+    #[arg(long, default_value = "f32", value_parser = numbers)]
+    numbers: Kind,
+    /// Write the channels of a pixel together.
+    #[arg(long)]
+    channels_last: bool,
+    /// How long to measure.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Measure this many passes over the images instead, and note the memory after each.
+    #[arg(long, conflicts_with = "seconds")]
+    epochs: Option<u64>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A recipe and changes to it.
@@ -51,11 +89,39 @@ impl Bench {
                 let speed = bench::step(&recipe.read()?, warmup, steps.max(1))?;
                 recipe.print(&speed)
             }
-            Self::Views { recipe, seconds } => {
-                let speed = bench::views(&recipe.read()?, seconds)?;
-                recipe.print(&speed)
-            }
+            Self::Views(views) => views.run(),
         }
+    }
+}
+
+impl Views {
+    fn run(self) -> anyhow::Result<()> {
+        let mut bench = match &self.recipe {
+            Some(path) => ViewBench::of_recipe(&RawRecipe::read(path, &self.settings)?.check()?),
+            None => {
+                let data = self.data.as_deref().unwrap_or_default();
+                ViewBench::of_policy(data, self.views, self.size)?
+            }
+        };
+        if let Some(data) = self.data {
+            bench.data = data;
+        }
+        let options = &mut bench.options;
+        options.batch = self.batch.unwrap_or(options.batch);
+        options.workers = self.workers.unwrap_or(options.workers);
+        options.exact |= self.exact;
+        options.form = Form { kind: self.numbers, channels_last: self.channels_last };
+        let length = self.epochs.map_or(Length::Seconds(self.seconds), Length::Epochs);
+        print(&bench.run(length)?, self.json)
+    }
+}
+
+fn numbers(word: &str) -> Result<Kind, String> {
+    match word {
+        "f32" => Ok(Kind::F32),
+        "bf16" => Ok(Kind::Bf16),
+        "u8" => Ok(Kind::U8),
+        _ => Err("f32, bf16 or u8 is wanted".into()),
     }
 }
 
@@ -69,17 +135,21 @@ impl RecipeArgs {
     }
 
     fn print(&self, figures: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string(figures)?);
-            return Ok(());
-        }
-        let figures = serde_json::to_value(figures)?;
-        for (name, value) in figures.as_object().into_iter().flatten() {
-            match value.as_f64() {
-                Some(number) if !value.is_u64() => println!("{name:>18}  {number:.1}"),
-                _ => println!("{name:>18}  {}", value.to_string().trim_matches('"')),
-            }
-        }
-        Ok(())
+        print(figures, self.json)
     }
+}
+
+fn print(figures: &impl Serialize, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string(figures)?);
+        return Ok(());
+    }
+    let figures = serde_json::to_value(figures)?;
+    for (name, value) in figures.as_object().into_iter().flatten() {
+        match value.as_f64() {
+            Some(number) if !value.is_u64() => println!("{name:>19}  {number:.2}"),
+            _ => println!("{name:>19}  {}", value.to_string().trim_matches('"')),
+        }
+    }
+    Ok(())
 }

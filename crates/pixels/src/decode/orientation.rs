@@ -2,6 +2,7 @@
 
 use super::directory;
 use crate::image::{Image, Samples};
+use crate::record::CropBox;
 
 /// How stored pixels are turned to be upright: the values 2 to 8 of the EXIF tag 0x0112.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,41 @@ impl Orientation {
         (2..=8).contains(&value).then_some(Self(value as u8))
     }
 
-    fn swaps_sides(self) -> bool {
+    pub fn swaps_sides(self) -> bool {
         self.0 >= 5
+    }
+
+    /// Whether the upright picture's columns, and its rows, run against the stored ones.
+    pub fn mirrors(self) -> [bool; 2] {
+        [matches!(self.0, 2 | 3 | 6 | 7), matches!(self.0, 3 | 4 | 7 | 8)]
+    }
+
+    /// Where an upright box is stored, in an image of `[width, height]` as stored.
+    pub fn stored_box(self, upright: CropBox, [width, height]: [usize; 2]) -> CropBox {
+        let CropBox { top, left, .. } = upright;
+        let (right, bottom) = (left + upright.width - 1, top + upright.height - 1);
+        let (a, b) = self.stored(left, top, width, height);
+        let (c, d) = self.stored(right, bottom, width, height);
+        let (left, top) = (a.min(c), b.min(d));
+        CropBox { top, left, height: b.abs_diff(d) + 1, width: a.abs_diff(c) + 1 }
+    }
+
+    /// Turns interleaved samples of `[width, height]` as stored upright. Panics if `out` has another length.
+    pub fn turn<T: Copy>(
+        self,
+        samples: &[T],
+        [width, height]: [usize; 2],
+        channels: usize,
+        out: &mut [T],
+    ) {
+        assert_eq!(samples.len(), out.len(), "turning changes no number of samples");
+        let columns = if self.swaps_sides() { height } else { width };
+        for (y, row) in out.chunks_exact_mut(columns * channels).enumerate() {
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                let (x, y) = self.stored(x, y, width, height);
+                pixel.copy_from_slice(&samples[(y * width + x) * channels..][..channels]);
+            }
+        }
     }
 
     /// Where the upright pixel (x, y) is stored, in an image of `width × height` as stored.
@@ -34,28 +68,23 @@ impl Orientation {
 /// The image, upright.
 pub fn apply(image: Image, orientation: Option<Orientation>) -> Image {
     let Some(orientation) = orientation else { return image };
-    let samples = match &image.samples {
-        Samples::U8(samples) => Samples::U8(turn(samples, &image, orientation)),
-        Samples::U16(samples) => Samples::U16(turn(samples, &image, orientation)),
-    };
-    if orientation.swaps_sides() {
-        Image { width: image.height, height: image.width, samples, ..image }
-    } else {
-        Image { samples, ..image }
-    }
-}
-
-fn turn<T: Copy>(samples: &[T], image: &Image, orientation: Orientation) -> Vec<T> {
-    let &Image { width, height, channels, .. } = image;
-    let (columns, rows) = if orientation.swaps_sides() { (height, width) } else { (width, height) };
-    let mut out = Vec::with_capacity(samples.len());
-    for y in 0..rows {
-        for x in 0..columns {
-            let (x, y) = orientation.stored(x, y, width, height);
-            out.extend_from_slice(&samples[(y * width + x) * channels..][..channels]);
+    let (size, channels) = ([image.width, image.height], image.channels);
+    let samples = match image.samples {
+        Samples::U8(mut samples) => {
+            orientation.turn(&samples.clone(), size, channels, &mut samples);
+            Samples::U8(samples)
         }
+        Samples::U16(mut samples) => {
+            orientation.turn(&samples.clone(), size, channels, &mut samples);
+            Samples::U16(samples)
+        }
+    };
+    let [width, height] = size;
+    if orientation.swaps_sides() {
+        Image { width: height, height: width, channels, samples }
+    } else {
+        Image { width, height, channels, samples }
     }
-    out
 }
 
 /// The orientation in an EXIF block; `None` where there is none, or the block is broken.

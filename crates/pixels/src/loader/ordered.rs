@@ -1,18 +1,19 @@
 //! Jobs done ahead by threads, results taken in order.
 
-use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rayon::iter::IndexedParallelIterator;
+
 use crate::source::SourceError;
 
-/// The results of jobs `range`, in order. Two lanes work at once, each at one job (with its half of the workers)
-/// and with at most one finished result waiting: the end of a job never leaves workers idle, and no more than
-/// four results exist that nobody has taken.
+/// The results of jobs `range`, in order. The jobs share one crew of threads, two jobs at a time, and at most one
+/// finished result of each waits: the end of a job never leaves threads idle, and no more than four results exist that
+/// nobody has taken.
 pub(super) struct Ordered<T> {
     remaining: Range<u64>,
     /// Job k comes from lane k mod lanes, counted from the first job.
@@ -23,10 +24,10 @@ pub(super) struct Ordered<T> {
     waited: Duration,
 }
 
-/// What a job knows about the threads that it runs on.
-pub(super) struct Crew<'a> {
-    workers: NonZeroUsize,
-    stop: &'a AtomicBool,
+/// The threads that jobs run on.
+pub(super) struct Crew {
+    pool: rayon::ThreadPool,
+    stop: Arc<AtomicBool>,
 }
 
 impl<T: Send + 'static> Ordered<T> {
@@ -35,30 +36,28 @@ impl<T: Send + 'static> Ordered<T> {
         range: Range<u64>,
         workers: usize,
         job: impl Fn(u64, &Crew) -> Result<T, SourceError> + Send + Sync + 'static,
-    ) -> Self {
-        let workers = workers.max(1);
-        let count = workers.min(2);
-        let job = Arc::new(job);
+    ) -> Result<Self, SourceError> {
         let stop = Arc::new(AtomicBool::new(false));
+        let crew = Arc::new(Crew::of(workers.max(1), stop.clone())?);
+        let count = workers.clamp(1, 2);
+        let job = Arc::new(job);
         let (mut lanes, mut threads) = (Vec::new(), Vec::new());
         for lane in 0..count {
             let (sender, receiver) = sync_channel(1);
-            let (job, stop, range) = (job.clone(), stop.clone(), range.clone());
-            let share = (workers + lane) / count;
+            let (job, crew, range) = (job.clone(), crew.clone(), range.clone());
             threads.push(thread::spawn(move || {
-                let workers = NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN);
-                let crew = Crew { workers, stop: &stop };
                 for number in range.skip(lane).step_by(count) {
                     let result = job(number, &crew);
                     let last = result.is_err();
-                    if stop.load(Ordering::Relaxed) || sender.send(result).is_err() || last {
+                    if crew.is_stopped() || sender.send(result).is_err() || last {
                         return;
                     }
                 }
             }));
             lanes.push(receiver);
         }
-        Self { first: range.start, remaining: range, lanes, threads, stop, waited: Duration::ZERO }
+        let waited = Duration::ZERO;
+        Ok(Self { first: range.start, remaining: range, lanes, threads, stop, waited })
     }
 }
 
@@ -98,26 +97,33 @@ impl<T> Drop for Ordered<T> {
     }
 }
 
-impl Crew<'_> {
-    /// Calls `work` once for each item, on all workers of the crew; stops early when nobody wants the result.
-    pub(super) fn each<I>(&self, items: impl Iterator<Item = I> + Send, work: impl Fn(I) + Sync)
-    where
-        I: Send,
-    {
-        let items = Mutex::new(items);
-        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let run = || {
-            while !self.stop.load(Ordering::Relaxed)
-                && let Some(item) = next()
-            {
-                work(item);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..self.workers.get() {
-                scope.spawn(run);
-            }
-            run();
+impl Crew {
+    fn of(workers: usize, stop: Arc<AtomicBool>) -> Result<Self, SourceError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|number| format!("views-{number}"))
+            .build()
+            .map_err(|error| SourceError::new("the loader", error.to_string()))?;
+        Ok(Self { pool, stop })
+    }
+
+    /// Calls `work` with each item and a worker, on all threads of the crew; stops early when nobody wants the result.
+    pub(super) fn each<I: Send, W: Send>(
+        &self,
+        items: impl IndexedParallelIterator<Item = I>,
+        worker: impl Fn() -> W + Send + Sync,
+        work: impl Fn(&mut W, I) + Send + Sync,
+    ) {
+        self.pool.install(|| {
+            items.for_each_init(worker, |worker, item| {
+                if !self.is_stopped() {
+                    work(worker, item);
+                }
+            });
         });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }

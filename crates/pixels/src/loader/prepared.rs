@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
+use rayon::slice::ParallelSliceMut;
+
+use crate::numbers::{NumbersMut, write};
 use crate::plan::Preprocess;
+use crate::record::CropBox;
 use crate::source::{Source, SourceError};
-use crate::view;
 
 use super::Skipped;
 use super::ordered::{Crew, Ordered};
-use super::read::{Reader, guarded};
+use super::read::{Reader, Worker, guarded};
+use super::store::Store;
 
 /// Some samples, prepared.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ pub struct PreparedBatches {
 
 /// The samples `indices` of a source (all of them with `None`), each once, in order, at most `batch` at a time.
 /// Unreadable ones are left out and reported, so a batch may have fewer, or none.
-/// `channels` as in [`LoaderOptions`](super::LoaderOptions).
+/// `channels` as in [`LoaderOptions`](super::LoaderOptions). An error where no threads can be had.
 pub fn prepared(
     source: Arc<dyn Source>,
     indices: Option<Vec<usize>>,
@@ -38,11 +43,12 @@ pub fn prepared(
     channels: usize,
     batch: usize,
     workers: usize,
-) -> PreparedBatches {
+) -> Result<PreparedBatches, SourceError> {
     let indices = indices.unwrap_or_else(|| (0..source.len()).collect());
     let batch = batch.max(1);
     let jobs = indices.len().div_ceil(batch) as u64;
     let reader = Reader::new(source, channels);
+    let memory = Store::new();
     let preprocess = preprocess.clone();
     let ordered = Ordered::start(0..jobs, workers, move |job, crew| {
         let means = preprocess.normalize.mean.len();
@@ -51,9 +57,9 @@ pub fn prepared(
             return Err(SourceError::new("normalize", problem));
         }
         let chunk = indices.chunks(batch).nth(job as usize).unwrap_or_default();
-        prepare_chunk(&reader, chunk, &preprocess, crew)
-    });
-    PreparedBatches { ordered }
+        prepare_chunk(&reader, &memory, chunk, &preprocess, crew)
+    })?;
+    Ok(PreparedBatches { ordered })
 }
 
 impl PreparedBatches {
@@ -76,6 +82,7 @@ type Outcome = Option<Result<Result<Option<u32>, Skipped>, SourceError>>;
 
 fn prepare_chunk(
     reader: &Reader,
+    memory: &Store<Worker>,
     chunk: &[usize],
     preprocess: &Preprocess,
     crew: &Crew,
@@ -83,16 +90,26 @@ fn prepare_chunk(
     let numbers = preprocess.normalize.mean.len() * preprocess.crop * preprocess.crop;
     let mut data = vec![0.0; chunk.len() * numbers];
     let mut outcomes: Vec<Outcome> = std::iter::repeat_with(|| None).take(chunk.len()).collect();
-    let items = chunk.iter().zip(&mut outcomes).zip(data.chunks_exact_mut(numbers));
-    crew.each(items, |((&index, outcome), output)| {
-        *outcome = Some(guarded(|| {
-            Ok(reader.read(index).map(|read| {
-                let image = view::prepare(&read.image, preprocess);
-                view::write_normalized(&image, &preprocess.normalize, output);
-                read.label
-            }))
-        }));
-    });
+    let items =
+        chunk.into_par_iter().zip(&mut outcomes).zip(data.par_chunks_exact_mut(numbers.max(1)));
+    crew.each(
+        items,
+        || memory.lease(),
+        |worker, ((&index, outcome), output)| {
+            *outcome = Some(guarded(|| {
+                Ok(reader.try_with(index, || {
+                    let whole = |[width, height]: [usize; 2]| {
+                        (CropBox { top: 0, left: 0, height, width }, 1)
+                    };
+                    reader.load(index, worker, whole)?;
+                    let Worker { renderer, part, .. } = &mut **worker;
+                    let image = renderer.prepare(part, preprocess);
+                    write(image, &preprocess.normalize, false, NumbersMut::F32(output));
+                    Ok(reader.label(index))
+                }))
+            }));
+        },
+    );
     let mut prepared =
         Prepared { samples: Vec::new(), data, labels: Vec::new(), skipped: Vec::new() };
     for (place, (&index, outcome)) in chunk.iter().zip(outcomes).enumerate() {

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::image::Image;
-use crate::source::{Source, SourceError};
+use crate::decode::{Decoder, Opened, Place};
+use crate::image::{Image, Samples};
+use crate::planes::AnyPlanes;
+use crate::record::CropBox;
+use crate::source::{Source, SourceError, Stored};
+use crate::view::Renderer;
 
 use super::Skipped;
 
@@ -17,10 +21,14 @@ pub(super) struct Reader {
     broken: Mutex<BTreeMap<usize, Skipped>>,
 }
 
-/// An image that fits, and its label.
-pub(super) struct Read {
-    pub(super) image: Image,
-    pub(super) label: Option<u32>,
+/// What one thread needs to make views, all of it used again from image to image.
+#[derive(Default)]
+pub(super) struct Worker {
+    file: Vec<u8>,
+    decoder: Decoder,
+    /// The part of the image at hand that was decoded, with the wanted channels.
+    pub(super) part: AnyPlanes,
+    pub(super) renderer: Renderer,
 }
 
 impl Reader {
@@ -32,11 +40,20 @@ impl Reader {
         self.source.len()
     }
 
-    pub(super) fn read(&self, index: usize) -> Result<Read, Skipped> {
+    pub(super) fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(index)
+    }
+
+    /// `attempt` at a sample, which is made once for a broken one and then remembered.
+    pub(super) fn try_with<T>(
+        &self,
+        index: usize,
+        attempt: impl FnOnce() -> Result<T, SourceError>,
+    ) -> Result<T, Skipped> {
         if let Some(known) = self.lock().get(&index) {
             return Err(known.clone());
         }
-        self.read_anew(index).map_err(|error| {
+        attempt().map_err(|error| {
             let skipped =
                 Skipped { sample: index, name: self.source.name(index), problem: error.problem };
             self.lock().insert(index, skipped.clone());
@@ -44,18 +61,19 @@ impl Reader {
         })
     }
 
-    /// The first readable sample of `wanted`, `wanted + 1`, ..., around the source, and what was passed over.
-    /// An error when there is none, and with `strict` when it is not `wanted` itself.
-    pub(super) fn readable_from(
+    /// The first sample of `wanted`, `wanted + 1`, ..., around the source, at which `attempt` succeeds, what it gave, and
+    /// what was passed over. An error when there is none, and with `strict` when it is not `wanted` itself.
+    pub(super) fn readable_from<T>(
         &self,
         wanted: usize,
         strict: bool,
-    ) -> Result<(usize, Read, Vec<Skipped>), SourceError> {
+        mut attempt: impl FnMut(usize) -> Result<T, SourceError>,
+    ) -> Result<(usize, T, Vec<Skipped>), SourceError> {
         let n = self.len();
         let mut skipped: Vec<Skipped> = Vec::new();
         for index in (wanted..n).chain(0..wanted) {
-            match self.read(index) {
-                Ok(read) => return Ok((index, read, skipped)),
+            match self.try_with(index, || attempt(index)) {
+                Ok(found) => return Ok((index, found, skipped)),
                 Err(skip) if strict => {
                     return Err(SourceError::new(skip.name, skip.problem)
                         .hint("without `strict`, unreadable samples are passed over and listed"));
@@ -68,19 +86,40 @@ impl Reader {
         Err(SourceError::new("source", format!("none of {n} samples can be read ({example})")))
     }
 
-    fn read_anew(&self, index: usize) -> Result<Read, SourceError> {
-        let sample = self.source.get(index)?;
-        let found = sample.image.channels;
-        let image = match self.channels {
-            3 => sample.image.into_rgb(),
-            wanted if wanted == found => Some(sample.image),
-            _ => None,
+    /// Brings the pixels into the worker's part that `wanted` asks for when it is told the image's width and height: a
+    /// region, and how much smaller it may be decoded.
+    pub(super) fn load(
+        &self,
+        index: usize,
+        worker: &mut Worker,
+        wanted: impl FnOnce([usize; 2]) -> (CropBox, usize),
+    ) -> Result<Place, SourceError> {
+        let Worker { file, decoder, part, .. } = worker;
+        let undecodable = |error| SourceError::undecodable(self.source.name(index), error);
+        let opened = match self.source.fetch(index, file)? {
+            Stored::File => Opened::read(file).map_err(undecodable)?,
+            Stored::Pixels(image) => Opened::Pixels(image),
         };
-        let image = image.ok_or_else(|| {
-            let problem = format!("{} channels are wanted, {found} found", self.channels);
-            SourceError::new(self.source.name(index), problem)
-        })?;
-        Ok(Read { image, label: sample.label })
+        let (region, shrink) = wanted(opened.size());
+        let place = decoder.part(&opened, file, region, shrink, part).map_err(undecodable)?;
+        // The memory of an image that the source keeps as pixels serves for the next one.
+        if let Opened::Pixels(Image { samples: Samples::U8(samples), .. }) = opened
+            && file.capacity() < samples.capacity()
+        {
+            *file = samples;
+        }
+        self.fit(index, part).map(|()| place)
+    }
+
+    /// Sees to the channels: with three wanted, everything becomes RGB; otherwise there must be just as many.
+    fn fit(&self, index: usize, part: &mut AnyPlanes) -> Result<(), SourceError> {
+        let found = part.channels();
+        if (self.channels == 3 && part.make_rgb()) || (self.channels != 3 && self.channels == found)
+        {
+            return Ok(());
+        }
+        let problem = format!("{} channels are wanted, {found} found", self.channels);
+        Err(SourceError::new(self.source.name(index), problem))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Skipped>> {

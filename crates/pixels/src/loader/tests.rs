@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::draw::Draw;
 use crate::image::Image;
+use crate::numbers::{Form, write_normalized};
 use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
 use crate::source::{Source, SourceError, Stored};
 use crate::view;
@@ -57,7 +58,15 @@ fn plan() -> ViewPlan {
 }
 
 fn options(workers: usize) -> LoaderOptions {
-    LoaderOptions { seed: 7, batch: 4, workers, channels: 3, strict: false }
+    LoaderOptions {
+        seed: 7,
+        batch: 4,
+        workers,
+        channels: 3,
+        strict: false,
+        exact: true,
+        form: Form::default(),
+    }
 }
 
 fn loader(source: Arc<dyn Source>, workers: usize) -> Loader {
@@ -82,24 +91,27 @@ fn same(a: &[Batch], b: &[Batch]) -> bool {
 
 #[test]
 fn the_number_of_workers_changes_nothing() {
-    let one = all(loader(squares(11, &[3]), 1).batches(0..7));
+    let one = all(loader(squares(11, &[3]), 1).batches(0..7).expect("threads"));
     for workers in [0, 2, 5] {
-        assert!(same(&one, &all(loader(squares(11, &[3]), workers).batches(0..7))));
+        assert!(same(
+            &one,
+            &all(loader(squares(11, &[3]), workers).batches(0..7).expect("threads"))
+        ));
     }
 }
 
 #[test]
 fn starting_at_a_step_gives_the_tail_of_starting_at_the_first() {
-    let whole = all(loader(squares(11, &[3]), 2).batches(0..7));
+    let whole = all(loader(squares(11, &[3]), 2).batches(0..7).expect("threads"));
     for start in [1, 2, 5] {
-        let tail = all(loader(squares(11, &[3]), 3).batches(start..7));
+        let tail = all(loader(squares(11, &[3]), 3).batches(start..7).expect("threads"));
         assert!(same(&whole[start as usize..], &tail));
     }
 }
 
 #[test]
 fn the_order_is_the_same_tomorrow() {
-    let batches = all(loader(squares(11, &[]), 1).batches(0..2));
+    let batches = all(loader(squares(11, &[]), 1).batches(0..2).expect("threads"));
     let samples: Vec<usize> = batches.iter().flat_map(|batch| batch.samples.clone()).collect();
     // Recorded when the loader was written: a resumed run must find its place in the old order.
     assert_eq!(samples, [3, 5, 9, 10, 1, 6, 7, 2]);
@@ -109,7 +121,7 @@ fn the_order_is_the_same_tomorrow() {
 fn an_epoch_shows_each_sample_at_most_once_in_an_order_of_its_own() {
     let loader = loader(squares(11, &[]), 2);
     assert_eq!(loader.batches_per_epoch(), 2);
-    let batches = all(loader.batches(0..4));
+    let batches = all(loader.batches(0..4).expect("threads"));
     let epochs: Vec<u64> = batches.iter().map(|batch| batch.epoch).collect();
     assert_eq!(epochs, [0, 0, 1, 1]);
     let order = |epoch: &[Batch]| -> Vec<usize> {
@@ -127,15 +139,15 @@ fn an_epoch_shows_each_sample_at_most_once_in_an_order_of_its_own() {
 #[test]
 fn a_view_is_what_its_address_says() {
     let source = squares(8, &[]);
-    let batch = &all(loader(source.clone(), 2).batches(3..4))[0];
+    let batch = &all(loader(source.clone(), 2).batches(3..4).expect("threads"))[0];
     let spec = &plan().views[0];
     for (place, &sample) in batch.samples.iter().enumerate() {
         let image = source.get(sample).expect("a sample").image.into_rgb().expect("colour");
         let draw = Draw { seed: 7, epoch: 1, sample: sample as u64, view: 1 };
         let (image, record) = view::render(&image, spec, draw);
         let mut expected = vec![0.0; 3 * 6 * 6];
-        view::write_normalized(&image, &Normalize::imagenet(), &mut expected);
-        assert_eq!(batch.views[1].data[place * 108..][..108], expected);
+        write_normalized(&image, &Normalize::imagenet(), &mut expected);
+        assert_eq!(batch.views[1].data.as_f32().expect("f32")[place * 108..][..108], expected);
         assert_eq!(batch.records[1][place], record);
         assert_eq!(batch.labels[place], source.label(sample));
     }
@@ -145,8 +157,8 @@ fn a_view_is_what_its_address_says() {
 
 #[test]
 fn broken_samples_are_replaced_and_listed() {
-    let sound = all(loader(squares(8, &[]), 2).batches(0..2));
-    let broken = all(loader(squares(8, &[2, 3, 7]), 2).batches(0..2));
+    let sound = all(loader(squares(8, &[]), 2).batches(0..2).expect("threads"));
+    let broken = all(loader(squares(8, &[2, 3, 7]), 2).batches(0..2).expect("threads"));
     for (sound, broken) in sound.iter().zip(&broken) {
         let replaced = |sample: usize| match sample {
             2 | 3 => 4,
@@ -171,7 +183,7 @@ fn broken_samples_are_replaced_and_listed() {
 fn strict_makes_the_first_broken_sample_the_error_and_the_end() {
     let strict = LoaderOptions { strict: true, ..options(2) };
     let loader = Loader::new(squares(8, &[5]), plan(), strict).expect("a loader");
-    let mut batches = loader.batches(0..2);
+    let mut batches = loader.batches(0..2).expect("threads");
     let error = batches.find_map(Result::err).expect("an error");
     assert_eq!((error.name.as_str(), error.problem.as_str()), ("square 5", "broken on purpose"));
     assert!(batches.next().is_none());
@@ -179,7 +191,7 @@ fn strict_makes_the_first_broken_sample_the_error_and_the_end() {
 
 #[test]
 fn a_source_without_a_readable_sample_is_an_error() {
-    let mut batches = loader(squares(4, &[0, 1, 2, 3]), 2).batches(0..1);
+    let mut batches = loader(squares(4, &[0, 1, 2, 3]), 2).batches(0..1).expect("threads");
     let error = batches.next().expect("an answer").expect_err("an error");
     assert!(error.problem.contains("none of 4"));
 }
@@ -199,16 +211,21 @@ fn channels_must_fit() {
     let plan = ViewPlan { normalize, ..plan() };
     let two = LoaderOptions { channels: 2, ..options(1) };
     let loader = Loader::new(squares(8, &[]), plan, two).expect("a loader");
-    let error = loader.batches(0..1).next().expect("an answer").expect_err("an error");
+    let error =
+        loader.batches(0..1).expect("threads").next().expect("an answer").expect_err("an error");
     assert!(error.problem.contains("2 channels are wanted, 1 found"), "{error}");
 }
 
 #[test]
 fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
     let trap = Arc::new(Squares { count: 8, broken: Vec::new(), panics: Some(6) });
-    let error = loader(trap.clone(), 2).batches(0..2).find_map(Result::err).expect("an error");
+    let error = loader(trap.clone(), 2)
+        .batches(0..2)
+        .expect("threads")
+        .find_map(Result::err)
+        .expect("an error");
     assert!(error.problem.contains("sample 6 is a trap"), "{error}");
-    let mut prepared = prepared(trap, None, &preprocess(), 3, 4, 2);
+    let mut prepared = prepared(trap, None, &preprocess(), 3, 4, 2).expect("threads");
     assert!(prepared.next().expect("an answer").is_ok());
     assert!(prepared.next().expect("an answer").is_err());
 }
@@ -216,7 +233,7 @@ fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
 #[test]
 fn dropping_the_batches_ends_their_threads() {
     let loader = loader(squares(8, &[]), 4);
-    let mut batches = loader.batches(0..u64::MAX);
+    let mut batches = loader.batches(0..u64::MAX).expect("threads");
     assert!(batches.next().is_some());
     assert!(batches.waited() > Duration::ZERO);
     let start = Instant::now();
@@ -240,6 +257,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
     let source = squares(7, &[1, 6]);
     for workers in [1, 3] {
         let batches: Vec<Prepared> = prepared(source.clone(), None, &preprocess(), 3, 3, workers)
+            .expect("threads")
             .map(|batch| batch.expect("a batch"))
             .collect();
         let samples: Vec<Vec<usize>> = batches.iter().map(|batch| batch.samples.clone()).collect();
@@ -253,7 +271,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
                 let image = source.get(sample).expect("a sample").image.into_rgb().expect("colour");
                 let mut expected = vec![0.0; 75];
                 let image = view::prepare(&image, &preprocess());
-                view::write_normalized(&image, &Normalize::imagenet(), &mut expected);
+                write_normalized(&image, &Normalize::imagenet(), &mut expected);
                 assert_eq!(batch.data[place * 75..][..75], expected);
                 assert_eq!(batch.labels[place], source.label(sample));
             }
@@ -265,6 +283,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
 fn prepared_takes_the_samples_asked_for() {
     let batches: Vec<Prepared> =
         prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), 3, 2, 2)
+            .expect("threads")
             .map(|batch| batch.expect("a batch"))
             .collect();
     assert_eq!([&batches[0].samples[..], &batches[1].samples], [&[5, 0][..], &[5]]);

@@ -3,34 +3,97 @@
 //! The boxes are "extended" (Gwosdek et al. 2011): 2r + 1 full samples and a fraction of one more at either end, so
 //! that the variance of the three together is exactly σ². Each pass rounds to the image's depth.
 
-use crate::image::{Image, Samples};
+use super::Sample;
+use crate::planes::Planes;
+use crate::simd::widest;
 
 /// Fractional bits of a weight.
 const PRECISION: u32 = 24;
+const HALF: u32 = 1 << (PRECISION - 1);
 const PASSES: usize = 3;
 
 /// Blurs with standard deviation `sigma` in pixels; edges are continued by their last sample. 0 changes nothing.
-pub fn gaussian_blur(image: &mut Image, sigma: f32) {
-    let (width, height, channels) = (image.width, image.height, image.channels);
+/// `spare` is memory that is used again.
+///
+/// The passes run over a copy of the plane whose rows are continued on both sides, as over one long line: along the rows
+/// from neighbour to neighbour, along the columns from row to row.
+pub fn gaussian_blur<T: Blurred>(image: &mut Planes<T>, sigma: f32, spare: &mut Vec<T>) {
     let kernel = BoxKernel::new(sigma);
     if kernel.radius == 0 && kernel.edge == 0 {
         return;
     }
-    match &mut image.samples {
-        Samples::U8(samples) => {
-            blur_rows(samples, width, channels, kernel);
-            blur_columns(samples, height, kernel);
+    let (width, reach) = (image.width, kernel.reach());
+    let stride = width + 2 * reach;
+    let length = stride * image.height;
+    spare.resize(2 * length, T::default());
+    let (a, b) = spare.split_at_mut(length);
+    for plane in image.planes_mut() {
+        for (line, row) in a.chunks_exact_mut(stride).zip(plane.chunks_exact(width)) {
+            line[reach..reach + width].copy_from_slice(row);
         }
-        Samples::U16(samples) => {
-            blur_rows(samples, width, channels, kernel);
-            blur_columns(samples, height, kernel);
+        let (mut from, mut to) = (&mut *a, &mut *b);
+        for _ in 0..PASSES {
+            from.chunks_exact_mut(stride).for_each(|line| continue_row(line, reach));
+            pass(from, to, 1, kernel);
+            (from, to) = (to, from);
         }
+        for _ in 0..PASSES {
+            pass_down(from, to, stride, kernel);
+            (from, to) = (to, from);
+        }
+        for (line, row) in from.chunks_exact(stride).zip(plane.chunks_exact_mut(width)) {
+            row.copy_from_slice(&line[reach..reach + width]);
+        }
+    }
+}
+
+/// The margins of a row become its first and last sample.
+fn continue_row<T: Copy>(line: &mut [T], reach: usize) {
+    let end = line.len() - reach;
+    let (first, last) = (line[reach], line[end - 1]);
+    line[..reach].fill(first);
+    line[end..].fill(last);
+}
+
+/// A sample that can be blurred: how wide its sums are.
+pub trait Blurred: Sample {
+    /// The sum of `inner` samples times their weight and `ends` times theirs, rounded.
+    fn weigh(inner: [Self; 3], more: u32, ends: [Self; 2], kernel: BoxKernel) -> Self;
+    fn number(self) -> u32;
+}
+
+impl Blurred for u8 {
+    // The weights sum to at most 2²⁴, and 255 · 2²⁴ + 2²³ is below 2³².
+    #[inline(always)]
+    fn weigh(inner: [u8; 3], more: u32, ends: [u8; 2], kernel: BoxKernel) -> u8 {
+        let inner = u32::from(inner.iter().map(|v| u16::from(*v)).sum::<u16>()) + more;
+        let ends = u32::from(ends.iter().map(|v| u16::from(*v)).sum::<u16>());
+        ((inner * kernel.inner + ends * kernel.edge + HALF) >> PRECISION) as u8
+    }
+
+    #[inline(always)]
+    fn number(self) -> u32 {
+        self.into()
+    }
+}
+
+impl Blurred for u16 {
+    #[inline(always)]
+    fn weigh(inner: [u16; 3], more: u32, ends: [u16; 2], kernel: BoxKernel) -> u16 {
+        let sum = |samples: &[u16]| samples.iter().map(|v| u64::from(*v)).sum::<u64>();
+        let inner = (sum(&inner) + u64::from(more)) * u64::from(kernel.inner);
+        ((inner + sum(&ends) * u64::from(kernel.edge) + u64::from(HALF)) >> PRECISION) as u16
+    }
+
+    #[inline(always)]
+    fn number(self) -> u32 {
+        self.into()
     }
 }
 
 /// `2·radius + 1` samples of weight `inner` between two of weight `edge`; the weights sum to 2²⁴ or one less.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct BoxKernel {
+pub struct BoxKernel {
     radius: usize,
     inner: u32,
     edge: u32,
@@ -61,100 +124,62 @@ impl BoxKernel {
     }
 }
 
-/// A sample's depth: how wide its sums are.
-trait Depth: Copy + Default {
-    type Sum: Copy + Default + std::ops::AddAssign;
-    fn widen(self) -> Self::Sum;
-    /// `inner · weight of inner + ends · weight of edge`, rounded.
-    fn weigh(inner: Self::Sum, ends: Self::Sum, kernel: BoxKernel) -> Self;
-}
-
-impl Depth for u8 {
-    // The weights sum to at most 2²⁴, and 255 · 2²⁴ + 2²³ is below 2³².
-    type Sum = u32;
-    fn widen(self) -> u32 {
-        self.into()
-    }
-    fn weigh(inner: u32, ends: u32, kernel: BoxKernel) -> Self {
-        ((inner * kernel.inner + ends * kernel.edge + (1 << (PRECISION - 1))) >> PRECISION) as Self
+widest! {
+    /// One pass over samples whose neighbours lie `step` apart, for all that have enough of them.
+    fn pass[T: Blurred](from: &[T], to: &mut [T], step: usize, kernel: BoxKernel) {
+        let margin = kernel.reach() * step;
+        let end = to.len().saturating_sub(margin).max(margin.min(to.len()));
+        let out = &mut to[margin.min(from.len())..end];
+        weigh(out, |by| &from[by * step..], kernel);
     }
 }
 
-impl Depth for u16 {
-    type Sum = u64;
-    fn widen(self) -> u64 {
-        self.into()
-    }
-    fn weigh(inner: u64, ends: u64, kernel: BoxKernel) -> Self {
-        let sum = inner * u64::from(kernel.inner) + ends * u64::from(kernel.edge);
-        ((sum + (1 << (PRECISION - 1))) >> PRECISION) as Self
-    }
-}
-
-fn blur_rows<T: Depth>(samples: &mut [T], width: usize, channels: usize, kernel: BoxKernel) {
-    let line = width * channels;
-    let margin = kernel.reach() * channels;
-    let mut padded = vec![T::default(); line + 2 * margin];
-    let mut sums = vec![T::Sum::default(); line];
-    for row in samples.chunks_exact_mut(line) {
-        for _ in 0..PASSES {
-            padded[margin..margin + line].copy_from_slice(row);
-            for pixel in padded[..margin].chunks_exact_mut(channels) {
-                pixel.copy_from_slice(&row[..channels]);
-            }
-            for pixel in padded[margin + line..].chunks_exact_mut(channels) {
-                pixel.copy_from_slice(&row[line - channels..]);
-            }
-            set(&mut sums, &padded[channels..][..line]);
-            for step in 2..=2 * kernel.radius + 1 {
-                add(&mut sums, &padded[step * channels..][..line]);
-            }
-            let far = &padded[2 * margin..][..line];
-            weigh(row, &sums, &padded[..line], far, kernel);
+/// One pass along all columns.
+fn pass_down<T: Blurred>(from: &[T], to: &mut [T], stride: usize, kernel: BoxKernel) {
+    pass(from, to, stride, kernel);
+    let (reach, height) = (kernel.reach(), from.len() / stride);
+    // Near the upper and lower edges the first and last row stand in for those that are missing.
+    for (y, line) in to.chunks_exact_mut(stride).enumerate() {
+        if y < reach || y + reach >= height {
+            let row = |by: usize| {
+                let at = (y + by).saturating_sub(reach).min(height - 1);
+                &from[at * stride..][..stride]
+            };
+            weigh(line, row, kernel);
         }
     }
 }
 
-fn blur_columns<T: Depth>(samples: &mut [T], height: usize, kernel: BoxKernel) {
-    let line = samples.len() / height;
-    let mut sums = vec![T::Sum::default(); line];
-    let mut before = samples.to_vec();
-    for pass in 0..PASSES {
-        if pass > 0 {
-            before.copy_from_slice(samples);
-        }
-        let row = |y: usize, offset: usize| {
-            // `offset − reach` rows from y, kept inside the image.
-            let at = (y + offset).saturating_sub(kernel.reach()).min(height - 1);
-            &before[at * line..][..line]
-        };
-        for (y, target) in samples.chunks_exact_mut(line).enumerate() {
-            set(&mut sums, row(y, 1));
-            for offset in 2..=2 * kernel.radius + 1 {
-                add(&mut sums, row(y, offset));
+/// The kernel over samples and their neighbours: `shifted(0)` are those at its lower end, `shifted(2 · reach)` at its
+/// upper.
+#[inline(always)]
+fn weigh<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kernel: BoxKernel) {
+    let n = out.len();
+    if n == 0 {
+        return;
+    }
+    let (low, high) = (&shifted(0)[..n], &shifted(2 * kernel.reach())[..n]);
+    match kernel.radius {
+        0 => {
+            let middle = &shifted(1)[..n];
+            for i in 0..n {
+                let inner = [middle[i], T::default(), T::default()];
+                out[i] = T::weigh(inner, 0, [low[i], high[i]], kernel);
             }
-            weigh(target, &sums, row(y, 0), row(y, 2 * kernel.reach()), kernel);
         }
-    }
-}
-
-fn set<T: Depth>(sums: &mut [T::Sum], samples: &[T]) {
-    for (sum, sample) in sums.iter_mut().zip(samples) {
-        *sum = sample.widen();
-    }
-}
-
-fn add<T: Depth>(sums: &mut [T::Sum], samples: &[T]) {
-    for (sum, sample) in sums.iter_mut().zip(samples) {
-        *sum += sample.widen();
-    }
-}
-
-fn weigh<T: Depth>(out: &mut [T], sums: &[T::Sum], near: &[T], far: &[T], kernel: BoxKernel) {
-    for (((out, &sum), near), far) in out.iter_mut().zip(sums).zip(near).zip(far) {
-        let mut ends = near.widen();
-        ends += far.widen();
-        *out = T::weigh(sum, ends, kernel);
+        1 => {
+            let [a, b, c] = [1, 2, 3].map(|by| &shifted(by)[..n]);
+            for i in 0..n {
+                out[i] = T::weigh([a[i], b[i], c[i]], 0, [low[i], high[i]], kernel);
+            }
+        }
+        radius => {
+            for i in 0..n {
+                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].number()).sum();
+                let near = [1, 2, 3].map(|by| shifted(by)[i]);
+                out[i] = T::weigh(near, inner, [low[i], high[i]], kernel);
+            }
+        }
     }
 }
 

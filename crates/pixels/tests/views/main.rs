@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod decoding;
+mod jpegs;
 mod oracles;
+mod parts;
 mod pillow;
 mod plans;
 mod rendering;
@@ -11,6 +13,7 @@ mod tiffs;
 use std::path::PathBuf;
 
 use pixels::image::{Image, Samples};
+use pixels::planes::{AnyPlanes, Planes};
 
 /// The synthetic picture of the recorded signatures: 48 × 64 RGB.
 fn pattern() -> Image {
@@ -26,6 +29,13 @@ fn pattern_of(width: usize, height: usize, channels: usize) -> Image {
         }
     }
     Image::from_u8(width, height, channels, samples)
+}
+
+/// An 8-bit image after a change of its planes.
+fn changed(image: &Image, change: impl FnOnce(&mut Planes<u8>)) -> Image {
+    let mut planes = AnyPlanes::of(image);
+    change(planes.as_u8_mut());
+    planes.image()
 }
 
 /// The folder of real pictures, named by the variable `VERTEBRA_DATA`.

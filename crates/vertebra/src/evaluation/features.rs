@@ -125,7 +125,7 @@ impl Encoder {
             self.channels,
             options.batch,
             options.workers,
-        );
+        )?;
         for batch in batches {
             let batch = batch?;
             if !batch.samples.is_empty() {

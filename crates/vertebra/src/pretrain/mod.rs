@@ -87,14 +87,13 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
     let recipe = run.recipe.clone();
     let (first, steps) = (run.begun.step, run.steps);
     let mut meter = Meter::new(first);
-    let mut batches = run.loader.batches(first..steps);
+    let mut batches = run.loader.batches(first..steps)?;
     for step in first + 1..=steps {
         // Data.
         let Some(batch) = batches.next() else { break };
         let batch = batch?;
         list_skipped(run, &batch, watch)?;
-        let channels_last = recipe.backbone.is_convolutional();
-        let views = data::views_on(&batch, recipe.data.channels, run.device, channels_last);
+        let views = data::views_on(&batch, run.form, &recipe.normalize, run.device);
         let stopping = watch.stop.load(Ordering::Relaxed);
         let saving = step == steps || stopping || step % run.save_every == 0;
         let logging = step == steps || step == 1 || step % recipe.log_every == 0;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pixels::loader::{Loader, LoaderOptions};
+use pixels::numbers::Form;
 use pixels::source::{Source, SourceError};
 use report::record::RunInfo;
 use tch::{Device, Kind};
 
 use super::{Event, RunFolder, Watch};
+use crate::data;
 use crate::error::Result;
 use crate::hardware;
 use crate::methods::{Context, Method};
@@ -43,6 +45,8 @@ pub(super) struct Run {
     pub autocast: Option<Kind>,
     pub source: Arc<dyn Source>,
     pub loader: Loader,
+    /// How the loader writes images.
+    pub form: Form,
     pub method: Box<dyn Method>,
     pub optimizer: Optimizer,
     pub spec: EncoderSpec,
@@ -77,7 +81,9 @@ impl Run {
         let autocast = hardware::autocast(recipe.precision, device);
         let source = pixels::source::open(&recipe.data.train)?;
         refuse_problems_if_strict(source.as_ref(), recipe.data.strict)?;
-        let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe))?;
+        let last = recipe.backbone.is_convolutional();
+        let form = data::form(recipe.data.channels, device, autocast, last);
+        let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe, form))?;
         let per_epoch = loader.batches_per_epoch() as f64;
         let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
         let channels = recipe.data.channels;
@@ -122,6 +128,7 @@ impl Run {
             autocast,
             source,
             loader,
+            form,
             method,
             optimizer,
             spec,
@@ -166,13 +173,15 @@ fn refuse_problems_if_strict(source: &dyn Source, strict: bool) -> Result<()> {
     }
 }
 
-fn loader_options(recipe: &Recipe) -> LoaderOptions {
+fn loader_options(recipe: &Recipe, form: Form) -> LoaderOptions {
     LoaderOptions {
         seed: recipe.seed,
         batch: recipe.batch,
         workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
         channels: recipe.data.channels,
         strict: recipe.data.strict,
+        exact: recipe.data.exact,
+        form,
     }
 }
 

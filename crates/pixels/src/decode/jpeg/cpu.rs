@@ -1,0 +1,115 @@
+//! The three loops in which the time goes, compiled for the processor that is there.
+//!
+//! Each body is written once and inlined into a function per instruction set.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "code for an instruction set is called after its presence was checked"
+    )
+)]
+
+use super::super::DecodeError;
+use super::paint::{self, Lines, Picture};
+use super::{Block, Quantisation, idct, progressive, sequential};
+
+/// The instruction set in use.
+#[derive(Clone, Copy)]
+pub struct Cpu {
+    /// True only after the processor was asked.
+    #[cfg(target_arch = "x86_64")]
+    wide: bool,
+}
+
+impl Cpu {
+    pub fn detect() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            wide: is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2"),
+        }
+    }
+
+    pub fn sequential(self, job: &mut sequential::Job) -> Result<(), DecodeError> {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide {
+            // SAFETY: the instruction sets are there, see `detect`.
+            return unsafe { wide::sequential(job) };
+        }
+        sequential::scan(job)
+    }
+
+    pub fn progressive(self, job: &mut progressive::Job) -> Result<(), DecodeError> {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide {
+            // SAFETY: the instruction sets are there, see `detect`.
+            return unsafe { wide::progressive(job) };
+        }
+        progressive::scan(job)
+    }
+
+    /// See [`idct::blocks`].
+    pub fn blocks(
+        self,
+        size: usize,
+        blocks: &[Block],
+        last: &[u8],
+        quantisation: &Quantisation,
+        out: &mut [u8],
+        stride: usize,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide {
+            // SAFETY: the instruction sets are there, see `detect`.
+            return unsafe { wide::blocks(size, blocks, last, quantisation, out, stride) };
+        }
+        idct::blocks(size, blocks, last, quantisation, out, stride);
+    }
+
+    pub fn paint(self, picture: &Picture, lines: &mut Lines, out: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide {
+            // SAFETY: the instruction sets are there, see `detect`.
+            return unsafe { wide::paint(picture, lines, out) };
+        }
+        paint::paint(picture, lines, out);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::super::vector;
+    use super::{Block, DecodeError, Lines, Picture, Quantisation, idct, paint};
+    use super::{progressive as progressive_scan, sequential as sequential_scan};
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub fn sequential(job: &mut sequential_scan::Job) -> Result<(), DecodeError> {
+        sequential_scan::scan(job)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub fn progressive(job: &mut progressive_scan::Job) -> Result<(), DecodeError> {
+        progressive_scan::scan(job)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub fn blocks(
+        size: usize,
+        blocks: &[Block],
+        last: &[u8],
+        quantisation: &Quantisation,
+        out: &mut [u8],
+        stride: usize,
+    ) {
+        match size {
+            8 => vector::blocks(blocks, last, quantisation, out, stride),
+            _ => idct::blocks(size, blocks, last, quantisation, out, stride),
+        }
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    pub fn paint(picture: &Picture, lines: &mut Lines, out: &mut [u8]) {
+        paint::paint(picture, lines, out);
+    }
+}
