@@ -27,9 +27,10 @@ What differs, in each contender's own documented use:
   and torch; DataLoader.
 - dali: NVIDIA DALI's CPU operators, no GPU; antialiased; jitter and grey in a fixed order as one colour matrix,
   contrast about a fixed grey instead of the image's mean; true blur kernel; threads of its own, no Python per image.
-- vertebra: antialiased; all transforms fused; `--exact` gives torchvision-pil's pixels to the bit.
-- The decode rows are a limit for pipelines that decode whole images: nothing but reading and decoding, by vertebra
-  and by simplejpeg in DataLoader.
+- vertebra: antialiased; of a JPEG only the part that its views need is decoded, at a half, a quarter or an eighth of
+  its size where every crop allows. With `--exact` it is decoded at its full size.
+- The decode rows are what reading and decoding alone cost: vertebra's as it decodes for these views, simplejpeg's of
+  whole images in DataLoader.
 """
 
 import json
@@ -130,7 +131,7 @@ def our_options(setting, data, folder, args):
     entries = [f"[[views]]\ncount = {v['count']}\nsize = {v['size']}\ncrop.scale = {v['scale']}" for v in views]
     text = RECIPE.format(batch=BATCH, workers=args.workers, views="\n".join(entries), data=json.dumps(source))
     recipe.write_text(text)
-    return ["--recipe", recipe, *options]
+    return [recipe, *options]
 
 
 # ---- reporting ------------------------------------------------------------------------------------------------------
