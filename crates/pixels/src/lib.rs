@@ -12,6 +12,7 @@ pub mod image;
 pub mod loader;
 pub mod numbers;
 pub mod ops;
+pub mod pack;
 pub mod plan;
 pub mod planes;
 pub mod record;

@@ -106,9 +106,9 @@ impl World {
     fn truth(&self, mut scene: Scene, mut frame: Frame) -> (Vec<u8>, Truth) {
         let size = self.options.size;
         let next = self.options.motion.then(|| {
-            let (flow, occluded) = paint::flow(&scene, &frame.instances, size);
+            let flow = paint::flow(&scene, &frame.instances, size);
             let next = Image::from_u8(size, size, 3, paint::frame(&scene, 1, size).samples);
-            Box::new(Motion { next, flow, occluded })
+            Box::new(Motion { next, flow: Some(flow) })
         });
         let main = &scene.objects[0];
         let texture = Family::ALL.iter().position(|family| *family == main.texture.family);

@@ -1,78 +1,99 @@
 //! A folder of image files.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+mod walk;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
+use super::channels::Channels;
 use super::uri::Uri;
-use super::{Fingerprint, Source, SourceError, Stored};
+use super::{EXTENSIONS, Fingerprint, Source, SourceError, Stored};
 
-/// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif"];
+pub(super) use walk::{Files, Listing, list, list_ending};
 
 /// Names of folders that hold the parts of a data set, and not classes.
 const SPLITS: [&str; 6] = ["train", "training", "val", "valid", "validation", "test"];
 
+/// The label of a folder whose images have none.
+const NONE: u32 = u32::MAX;
+
 /// The images of a folder and of its sub-folders, in the order of their paths. Links are followed; names that
 /// begin with a dot are passed over.
 ///
-/// When all images lie in sub-folders and there are two or more of these, the first-level folders are the
-/// classes, in the order of their names; otherwise nothing is labelled.
+/// Listing a million files takes a few seconds and 40 MB: no file is looked at, only the folders' lists of names.
 pub struct Folder {
     root: PathBuf,
-    files: Vec<File>,
+    files: Files,
+    /// Of each folder of `files`.
+    labels: Vec<u32>,
     classes: Vec<String>,
     problems: Vec<SourceError>,
-    fingerprint: String,
+    /// Made when it is first asked for, because it looks at every file.
+    fingerprint: OnceLock<String>,
 }
 
-struct File {
-    /// Relative to the root.
-    path: PathBuf,
-    label: Option<u32>,
+/// What is taken for the class of an image in a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FolderLabels {
+    /// When all images lie in sub-folders and there are two or more of these, the first-level folders are the classes,
+    /// in the order of their names; otherwise nothing is labelled. First-level folders that are all named like splits
+    /// are refused.
+    #[default]
+    Auto,
+    /// The first-level folders, whatever they are; an image at the top has no label.
+    Folders,
+    /// Nothing.
+    None,
 }
 
 impl Folder {
     /// Lists a folder. What cannot be looked at on the way is kept in [`Source::problems`]; an error when the
     /// folder itself cannot be read, when it holds no image, or when its sub-folders are splits.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, SourceError> {
-        let root = root.into();
-        let mut walk = Walk::of(&root);
-        let top = fs::canonicalize(&root).map_err(|error| {
-            unreadable(&root, &error)
-                .hint("name the folder that holds the images (`--data FOLDER` when training)")
-        })?;
-        let entries = walk.entries(&root)?;
-        walk.folder(entries, &mut vec![top]);
-        let Walk { found, others, problems, fingerprint, .. } = walk;
-        if found.is_empty() {
-            return Err(no_image(&root, &others, &problems));
-        }
-        let names = first_level(&found);
-        refuse_splits(&root, &names)?;
-        let label = |path: &Path| {
-            names.iter().position(|name| Some(*name) == first_folder(path)).map(|at| at as u32)
-        };
-        let files = found.iter().map(|path| File { label: label(path), path: path.clone() });
-        let files = files.collect();
-        let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
-        Ok(Self { files, classes, problems, fingerprint: fingerprint.text(), root })
+        Self::labelled(root, FolderLabels::default())
     }
 
-    pub(super) fn of_uri(uri: &mut Uri) -> Result<Self, SourceError> {
-        match uri.text("split") {
-            Some(split) => Self::open(uri.path.join(split)),
-            None => Self::open(&uri.path),
+    /// Like [`Folder::open`], with another idea of the classes.
+    pub fn labelled(root: impl Into<PathBuf>, wanted: FolderLabels) -> Result<Self, SourceError> {
+        let root = root.into();
+        let Listing { files, others, problems } = list(&root)?;
+        if files.len() == 0 {
+            return Err(no_image(&root, &others, &problems));
+        }
+        let (labels, classes) = classes(&root, &files, wanted)?;
+        Ok(Self { root, files, labels, classes, problems, fingerprint: OnceLock::new() })
+    }
+
+    pub(super) fn of_uri(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
+        let split = uri.text("split");
+        let labels = match uri.choice("labels", &["none", "folders"])? {
+            Some(0) => FolderLabels::None,
+            Some(_) => FolderLabels::Folders,
+            None => FolderLabels::Auto,
+        };
+        let channels = uri.list("channels")?;
+        let root = split.map_or_else(|| uri.path.clone(), |split| uri.path.join(split));
+        let folder = Self::labelled(root, labels)?;
+        match channels {
+            Some(suffixes) => Ok(Arc::new(Channels::of_folder(folder, &suffixes)?)),
+            None => Ok(Arc::new(folder)),
         }
     }
 
     /// The path of a sample's file.
     pub fn path(&self, index: usize) -> PathBuf {
-        self.root.join(&self.files[index].path)
+        self.root.join(self.files.path(index))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 }
 
@@ -82,17 +103,16 @@ impl Source for Folder {
     }
 
     fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
-        let path = self.path(index);
-        read_into(&path, buffer).map_err(|error| unreadable(&path, &error))?;
+        read_into(&self.path(index), buffer)?;
         Ok(Stored::File)
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        self.files[index].label
+        self.labels.get(self.files.folder(index)).copied().filter(|label| *label != NONE)
     }
 
     fn name(&self, index: usize) -> String {
-        self.files[index].path.to_string_lossy().into_owned()
+        self.files.path(index).to_string_lossy().into_owned()
     }
 
     fn classes(&self) -> &[String] {
@@ -100,7 +120,16 @@ impl Source for Folder {
     }
 
     fn fingerprint(&self) -> String {
-        format!("folder {}", self.fingerprint)
+        let text = self.fingerprint.get_or_init(|| {
+            let mut fingerprint = Fingerprint::new();
+            for index in 0..self.files.len() {
+                let path = self.files.path(index);
+                fingerprint.bytes(path.as_os_str().as_encoded_bytes());
+                fingerprint.file_at(&self.root.join(path));
+            }
+            format!("folder {}", fingerprint.text())
+        });
+        text.clone()
     }
 
     fn problems(&self) -> &[SourceError] {
@@ -108,119 +137,65 @@ impl Source for Folder {
     }
 }
 
-/// What a listing has found so far.
-struct Walk<'a> {
-    root: &'a Path,
-    /// Images, relative to the root.
-    found: Vec<PathBuf>,
-    /// How many files there are of each extension that is no image's.
-    others: BTreeMap<String, usize>,
-    problems: Vec<SourceError>,
-    fingerprint: Fingerprint,
-}
-
-impl<'a> Walk<'a> {
-    fn of(root: &'a Path) -> Self {
-        let (found, others, problems) = Default::default();
-        Self { root, found, others, problems, fingerprint: Fingerprint::new() }
-    }
-
-    /// The entries of a folder in the order of their names.
-    fn entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-        let listing = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
-        let mut entries = Vec::new();
-        for entry in listing {
-            match entry {
-                Ok(entry) => entries.push(entry.path()),
-                Err(error) => self.problems.push(unreadable(folder, &error)),
-            }
-        }
-        entries.sort();
-        Ok(entries)
-    }
-
-    /// `above` holds the real paths of the folders that lead here: a link to one of them is a loop.
-    fn folder(&mut self, entries: Vec<PathBuf>, above: &mut Vec<PathBuf>) {
-        for path in entries {
-            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
-                continue;
-            }
-            if let Err(problem) = self.entry(&path, above) {
-                self.problems.push(problem);
-            }
-        }
-    }
-
-    fn entry(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> Result<(), SourceError> {
-        let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        if about.is_dir() {
-            let real = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
-            if above.contains(&real) {
-                let problem = format!("a link leads back to {}", real.display());
-                return Err(SourceError::new(path.to_string_lossy(), problem));
-            }
-            let entries = self.entries(path)?;
-            above.push(real);
-            self.folder(entries, above);
-            above.pop();
-        } else if about.is_file() && is_image(path) {
-            let relative = path.strip_prefix(self.root).unwrap_or(path).to_owned();
-            self.fingerprint.bytes(relative.as_os_str().as_encoded_bytes());
-            self.fingerprint.file(&about);
-            self.found.push(relative);
-        } else {
-            let extension = path.extension().map_or_else(
-                || "no extension".to_owned(),
-                |extension| format!(".{}", extension.to_string_lossy().to_lowercase()),
-            );
-            *self.others.entry(extension).or_default() += 1;
-        }
-        Ok(())
-    }
-}
-
 /// The bytes of a file, in memory that is used again.
-fn read_into(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+pub(super) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> Result<(), SourceError> {
     buffer.clear();
-    fs::File::open(path)?.read_to_end(buffer)?;
-    Ok(())
+    let read = fs::File::open(path).and_then(|mut file| file.read_to_end(buffer));
+    read.map(drop).map_err(|error| unreadable(path, &error))
 }
 
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
-/// The first-level folder of a relative path, `None` for a file at the top.
-fn first_folder(path: &Path) -> Option<&OsStr> {
-    path.parent()?.iter().next()
-}
-
-/// The classes: the first-level folders in order, or nothing when these cannot be classes.
-fn first_level(found: &[PathBuf]) -> Vec<&OsStr> {
-    let Some(mut names) = found.iter().map(|path| first_folder(path)).collect::<Option<Vec<_>>>()
-    else {
-        return Vec::new();
-    };
+/// The label of each folder, and the names of the classes.
+fn classes(
+    root: &Path,
+    files: &Files,
+    wanted: FolderLabels,
+) -> Result<(Vec<u32>, Vec<String>), SourceError> {
+    let firsts: Vec<Option<&[u8]>> = files.folders().map(first_folder).collect();
+    let mut names: Vec<&[u8]> = firsts.iter().copied().flatten().collect();
+    names.sort_unstable();
     names.dedup();
-    if names.len() < 2 { Vec::new() } else { names }
+    let labelled = match wanted {
+        FolderLabels::None => false,
+        FolderLabels::Folders => true,
+        FolderLabels::Auto => names.len() > 1 && firsts.iter().all(Option::is_some),
+    };
+    if !labelled {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let texts: Vec<String> = names.iter().map(|name| text(name)).collect();
+    if wanted == FolderLabels::Auto {
+        refuse_splits(root, &texts)?;
+    }
+    let label = |first: Option<&[u8]>| {
+        first.and_then(|name| names.binary_search(&name).ok()).map_or(NONE, |at| at as u32)
+    };
+    Ok((firsts.iter().copied().map(label).collect(), texts))
 }
 
-fn refuse_splits(root: &Path, names: &[&OsStr]) -> Result<(), SourceError> {
-    let is_split = |name: &&OsStr| SPLITS.iter().any(|split| name.eq_ignore_ascii_case(split));
-    if names.is_empty() || !names.iter().all(is_split) {
+/// The first-level folder of a relative path of a folder, `None` for the top itself.
+fn first_folder(folder: &[u8]) -> Option<&[u8]> {
+    folder.split(|byte| *byte == b'/').next().filter(|first| !first.is_empty())
+}
+
+fn refuse_splits(root: &Path, names: &[String]) -> Result<(), SourceError> {
+    let is_split = |name: &String| SPLITS.iter().any(|split| name.eq_ignore_ascii_case(split));
+    if !names.iter().all(is_split) {
         return Ok(());
     }
-    let splits: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
-    let problem = format!("holds the splits {}, not classes", splits.join(", "));
-    let hint =
-        format!("choose one, as in {} or ?split={}", root.join(names[0]).display(), splits[0]);
+    let problem = format!("holds the splits {}, not classes", names.join(", "));
+    let example = root.join(&names[0]);
+    let hint = format!(
+        "choose one, as in {} or ?split={}; ?labels=none takes all of them, without labels",
+        example.display(),
+        names[0]
+    );
     Err(SourceError::new(root.to_string_lossy(), problem).hint(hint))
 }
 
 fn no_image(
     root: &Path,
-    others: &BTreeMap<String, usize>,
+    others: &std::collections::BTreeMap<String, usize>,
     problems: &[SourceError],
 ) -> SourceError {
     let mut kinds: Vec<(&String, &usize)> = others.iter().collect();
@@ -234,11 +209,15 @@ fn no_image(
     if let Some(first) = problems.first() {
         parts.push(format!("and {} could not be looked at ({first})", problems.len()));
     }
-    let hint = format!("files that end in {} are images", EXTENSIONS.join(", "));
+    let hint = if others.contains_key(".tar") {
+        format!("for tar shards write tar:{}", root.display())
+    } else {
+        format!("files that end in {} are images", EXTENSIONS.join(", "))
+    };
     SourceError::new(root.to_string_lossy(), parts.join(", ")).hint(hint)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
     SourceError::new(path.to_string_lossy(), error.to_string())
 }
 
@@ -249,127 +228,15 @@ impl Fingerprint {
         let time = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         self.number(time.map_or(0, |time| time.as_nanos() as u64));
     }
+
+    /// Size and time of the file at a path; a file that cannot be looked at counts as empty.
+    pub(super) fn file_at(&mut self, path: &Path) {
+        match fs::metadata(path) {
+            Ok(about) => self.file(&about),
+            Err(_) => self.number(0),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::open;
-
-    /// A picture of two pixels, as a PPM file.
-    const PICTURE: &[u8] = b"P6\n2 1\n255\nabcdef";
-
-    fn folder_with(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            fs::write(path, PICTURE).expect("written");
-        }
-        folder
-    }
-
-    fn listing(folder: &Path) -> Vec<(String, Option<u32>)> {
-        let source = Folder::open(folder).expect("a source");
-        (0..source.len()).map(|i| (source.name(i), source.label(i))).collect()
-    }
-
-    fn refusal(folder: &Path) -> SourceError {
-        Folder::open(folder).err().expect("an error")
-    }
-
-    #[test]
-    fn first_level_folders_are_classes_in_the_order_of_their_names() {
-        let folder = folder_with(&["b/x.png", "a/deep/er/y.PNG", "a/z.jpg", "a/.hidden.png"]);
-        fs::write(folder.path().join("notes.txt"), "text").expect("written");
-        let source = Folder::open(folder.path()).expect("a source");
-        assert_eq!(source.classes(), ["a", "b"]);
-        let expected = [("a/deep/er/y.PNG", 0), ("a/z.jpg", 0), ("b/x.png", 1)];
-        assert_eq!(listing(folder.path()), expected.map(|(name, l)| (name.to_owned(), Some(l))));
-        assert_eq!(source.get(0).expect("a sample").image.width, 2);
-    }
-
-    #[test]
-    fn an_image_at_the_top_or_a_single_folder_means_no_labels() {
-        for files in [&["a/x.png", "b/y.png", "z.png"][..], &["a/x.png", "a/y.png"]] {
-            let folder = folder_with(files);
-            assert!(listing(folder.path()).iter().all(|(_, label)| label.is_none()));
-        }
-    }
-
-    #[test]
-    fn an_empty_folder_says_what_it_holds() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in ["a.txt", "b.TXT", "c.csv", "d"] {
-            fs::write(folder.path().join(name), "text").expect("written");
-        }
-        let error = refusal(folder.path());
-        assert!(error.problem.contains("4 files, of which .txt 2, .csv 1, no extension 1"));
-        assert!(error.hint.expect("a hint").contains("jpg"));
-    }
-
-    #[test]
-    fn splits_are_not_classes() {
-        let folder = folder_with(&["train/a/x.png", "test/a/y.png", "test/b/y.png"]);
-        let error = refusal(folder.path());
-        assert!(error.problem.contains("test, train"));
-        assert!(error.hint.expect("a hint").contains("split=test"));
-        let uri = format!("folder:{}?split=test", folder.path().display());
-        let test = open(&uri).expect("a source");
-        assert_eq!((test.len(), test.classes()), (2, &["a".to_owned(), "b".to_owned()][..]));
-    }
-
-    #[test]
-    fn errors_name_the_file() {
-        let folder = folder_with(&["x.png"]);
-        fs::write(folder.path().join("text.jpg"), "not an image").expect("written");
-        fs::write(folder.path().join("empty.png"), "").expect("written");
-        let source = Folder::open(folder.path()).expect("a source");
-        for (index, name) in [(0, "empty.png"), (1, "text.jpg")] {
-            let error = source.get(index).expect_err("an error");
-            assert!(error.name.ends_with(name) && !error.problem.is_empty(), "{error}");
-        }
-        assert!(source.get(2).is_ok());
-        let missing = refusal(&folder.path().join("missing"));
-        assert!(missing.name.ends_with("missing"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_are_followed_and_loops_and_dead_ends_reported() {
-        use std::os::unix::fs::symlink;
-        let elsewhere = folder_with(&["y.png"]);
-        let folder = folder_with(&["a/x.png"]);
-        symlink(folder.path(), folder.path().join("a/up")).expect("a link");
-        symlink(elsewhere.path(), folder.path().join("b")).expect("a link");
-        symlink("nowhere.png", folder.path().join("a/dead.png")).expect("a link");
-        let source = Folder::open(folder.path()).expect("a source");
-        let names: Vec<String> = (0..source.len()).map(|i| source.name(i)).collect();
-        assert_eq!(names, ["a/x.png", "b/y.png"]);
-        let problems: Vec<String> = source.problems().iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].contains("dead.png") && problems[1].contains("leads back"));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn names_need_not_be_text() {
-        use std::os::unix::ffi::OsStrExt;
-        let folder = folder_with(&["a.png"]);
-        let odd = folder.path().join(OsStr::from_bytes(b"\xff\xfe.png"));
-        fs::copy(folder.path().join("a.png"), odd).expect("copied");
-        let source = Folder::open(folder.path()).expect("a source");
-        assert_eq!(source.name(1), "\u{fffd}\u{fffd}.png");
-        assert!(source.get(1).is_ok());
-    }
-
-    #[test]
-    fn the_fingerprint_follows_the_content() {
-        let folder = folder_with(&["a.png", "b.png"]);
-        let print = || Folder::open(folder.path()).expect("a source").fingerprint();
-        let before = print();
-        assert_eq!(before, print());
-        fs::write(folder.path().join("a.png"), "another length").expect("written");
-        assert_ne!(before, print());
-    }
-}
+mod tests;

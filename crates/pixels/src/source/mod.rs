@@ -1,57 +1,112 @@
 //! Where images come from.
 
+mod channels;
 mod cifar;
+mod coco;
 mod folder;
+mod frames;
 mod idx;
+mod labels;
+mod masks;
+mod names;
+mod pairs;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod part;
+mod shards;
+mod table;
+mod tar;
 mod uri;
+mod voc;
 
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, DecodeError};
 use crate::image::Image;
 use crate::world::World;
 
 pub use cifar::Cifar;
-pub use folder::Folder;
+pub use coco::Coco;
+pub use folder::{Folder, FolderLabels};
+pub use frames::Frames;
 pub use idx::Idx;
-use part::Part;
+pub use pairs::Pairs;
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
+use part::Selection;
+use table::Form;
+pub use table::Table;
+pub use tar::Tar;
+pub(crate) use tar::{BLOCK, CLASSES, PACKED, write_index};
 use uri::Kind;
 pub(crate) use uri::Uri;
+pub use voc::Voc;
 
 /// Opens a source by its URI: `KIND:PATH?option=value&option=value`. A bare path is a folder.
 ///
 /// | kind | what | its options |
 /// |---|---|---|
-/// | `folder:PATH` | images in folders | `split`: the sub-folder of that name |
+/// | `folder:PATH` | images in folders | `split`: the sub-folder of that name; `labels`: `folders` or `none` (see [`FolderLabels`]); `channels=_r,_g`: files that share a name up to these suffixes are channels of one image |
 /// | `cifar:PATH` | CIFAR-10 or CIFAR-100 in the binary form, one file or the folder | `split`: `train`, `test` |
 /// | `idx:PATH` | MNIST's form, plain or gzip, the images' file or the folder | `split`: `train`, `test` |
+/// | `tar:PATH` | tar shards as webdataset has them (see [`Tar`]): a file, a folder, `train-{000..012}.tar`, several with `::` between them | `split`: the sub-folder of that name, or the files that begin with it |
+/// | `csv:PATH` | a table with a header row that names files, labels and captions (see [`Table`]) | `path`, `label`, `caption`, `group`: the column; `split`: rows whose column `split` says so; `root`: where the paths begin; `delimiter`: `comma`, `semicolon`, `tab`; `channels=A,B`: columns of files that are channels of one image |
+/// | `jsonl:PATH` | the same as JSON lines | the same but for `delimiter` |
+/// | `coco:PATH` | an annotation file in COCO's form (see [`Coco`]) | `images`: the folder of the images; `captions`: a second file; `masks=1`: masks too; `kind`: `instances`, `captions`, `keypoints`, `panoptic`, to be sure of it |
+/// | `voc:PATH` | a folder in Pascal VOC's layout (see [`Voc`]) | `split`: a list in `ImageSets` |
+/// | `pairs:PATH` | frame pairs with optical flow, in the layouts of Middlebury, KITTI, Sintel, FlyingChairs (see [`Pairs`]) | `flow`: KITTI's `occ` or `noc`; `pass`: Sintel's `clean` or `final` |
+/// | `frames:PATH` | folders of frames as videos (see [`Frames`]) | `step`: how many frames later the next one is |
+/// | `parquet:PATH` | parquet files of images, as Hugging Face has them; in builds with the feature `parquet` | `split`, as for `tar:`; `image`, `label`, `caption`: the column |
 /// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
 ///
-/// Every kind knows two options more, for a part of the source that is the same on every call:
-/// `fraction=0-0.8` is the first four fifths of a shuffled order (`0.8-1` is the rest of it), and `limit=500` the
-/// first 500 of that order. The samples of a part stay in the order of the source.
+/// Every kind knows four options more, for a part of the source that is the same on every call. `list=FILE` keeps the
+/// samples whose names are in a file, one a line, and `without=FILE` leaves them out; a name that is not in the source
+/// is an error. Of what is left, `fraction=0-0.8` is the first four fifths of a shuffled order (`0.8-1` is the rest of
+/// it), and `limit=500` the first 500 of that order. The samples of a group ([`Source::group`]) are in the same
+/// fraction, so that with groups a fraction has only about the size that it says. The samples of a part stay in the
+/// order of the source.
 ///
 /// An unknown kind or option is an error that names the known ones.
 pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
     let mut uri = Uri::parse(text)?;
-    let fraction = uri.fraction()?;
-    let limit = uri.number("limit")?;
+    let selection = Selection::of_uri(&mut uri)?;
     let source: Arc<dyn Source> = match uri.kind {
-        Kind::Folder => Arc::new(Folder::of_uri(&mut uri)?),
+        Kind::Folder => Folder::of_uri(&mut uri)?,
         Kind::Cifar => Arc::new(Cifar::of_uri(&mut uri)?),
         Kind::Idx => Arc::new(Idx::of_uri(&mut uri)?),
+        Kind::Tar => Arc::new(Tar::of_uri(&mut uri)?),
+        Kind::Csv => Arc::new(Table::of_uri(&mut uri, Form::Csv)?),
+        Kind::JsonLines => Arc::new(Table::of_uri(&mut uri, Form::JsonLines)?),
+        Kind::Coco => Arc::new(Coco::of_uri(&mut uri)?),
+        Kind::Voc => Arc::new(Voc::of_uri(&mut uri)?),
+        Kind::Pairs => Arc::new(Pairs::of_uri(&mut uri)?),
+        Kind::Frames => Arc::new(Frames::of_uri(&mut uri)?),
+        Kind::Parquet => parquet(&mut uri)?,
         Kind::World => Arc::new(World::of_uri(&mut uri)?),
     };
     uri.finish()?;
-    if fraction.is_none() && limit.is_none() {
-        return Ok(source);
-    }
-    let part = Part::new(source, fraction.unwrap_or([0.0, 1.0]), limit);
+    let part = selection.of(source)?;
     if part.is_empty() {
         return Err(SourceError::new(text, "no sample is left in this part"));
     }
-    Ok(Arc::new(part))
+    Ok(part)
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
+    Ok(Arc::new(Parquet::of_uri(uri)?))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
+    let problem = "this build does not read parquet files";
+    Err(SourceError::new(uri.path.to_string_lossy(), problem)
+        .hint("build it with `--features parquet`, and `data pack` makes tar shards of them"))
 }
 
 /// A numbered collection of images, read at random and from many threads.
@@ -87,6 +142,12 @@ pub trait Source: Send + Sync {
 
     /// A short name of a sample for lists and captions: a path relative to the source, or `#17`.
     fn name(&self, index: usize) -> String;
+
+    /// What must not be split between training and test (a patient, a video), as [`Truth::group`] but without reading
+    /// the sample. `None` for a sample that stands alone.
+    fn group(&self, _index: usize) -> Option<u64> {
+        None
+    }
 
     /// Names of the classes by label; empty where there are no labels.
     fn classes(&self) -> &[String];
@@ -130,7 +191,8 @@ pub struct Truth {
     pub fine_label: Option<u32>,
     pub captions: Vec<String>,
     pub objects: Vec<Object>,
-    /// Semantic class per pixel, `[height × width]`, 0 is the ground.
+    /// Semantic class per pixel, `[height × width]`: 0 is the ground, c + 1 is class c, 255 (of sets that have it) is a
+    /// pixel of which nothing is said.
     pub semantic: Option<Vec<u8>>,
     /// Instance number per pixel, `[height × width]`, 0 is the ground, i + 1 is `objects[i]`.
     pub instances: Option<Vec<u8>>,
@@ -141,21 +203,30 @@ pub struct Truth {
 }
 
 /// An object in an image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     pub class: u32,
     /// left, top, right, bottom in pixels; right and bottom are exclusive.
     pub bounds: [f32; 4],
 }
 
-/// How a frame moves into the next.
+/// The frame after a frame, and what is known of the way there.
 #[derive(Clone, Debug)]
 pub struct Motion {
     pub next: Image,
-    /// (dx, dy) per pixel of the first frame, `[height × width]`: where it is found in the next.
-    pub flow: Vec<[f32; 2]>,
-    /// True where the pixel is hidden in the next frame, or leaves it.
-    pub occluded: Vec<bool>,
+    /// `None` for a video without ground truth.
+    pub flow: Option<Flow>,
+}
+
+/// How the pixels of a frame move into the next one; each list is `[height × width]` of the first frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// (dx, dy) in pixels: how far from its place a pixel is found in the next frame. (0, 0) where it is not known.
+    pub vectors: Vec<[f32; 2]>,
+    /// Whether the vector is known. A pixel that is hidden in the next frame may have one.
+    pub valid: Vec<bool>,
+    /// True where the pixel is hidden in the next frame or leaves it; `None` where the source does not say.
+    pub occluded: Option<Vec<bool>>,
 }
 
 /// Why a sample or a whole source could not be read.
@@ -191,6 +262,12 @@ impl SourceError {
 /// A 64-bit hash that is the same on every machine and in every version (FNV-1a).
 struct Fingerprint(u64);
 
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Fingerprint {
     fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
@@ -215,9 +292,64 @@ impl Fingerprint {
     }
 }
 
+/// Files with these extensions (in any case) are taken for images; what a file really is, its bytes say.
+const EXTENSIONS: [&str; 14] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm",
+    "pnm",
+];
+
+fn image_extension(extension: &str) -> bool {
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// A file written whole: under another name, to the disk, then renamed.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut other = path.as_os_str().to_owned();
+    other.push(".partial");
+    let mut file = fs::File::create(&other)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&other, path)
+}
+
+/// The parsers by themselves, for fuzzing: none may panic, whatever the bytes.
+#[doc(hidden)]
+pub mod fuzz {
+    /// A table, as CSV and as JSON lines.
+    pub fn table(bytes: &[u8]) {
+        super::table::fuzz(bytes);
+    }
+
+    /// An annotation file of COCO.
+    pub fn coco(bytes: &[u8]) {
+        super::coco::fuzz(bytes);
+    }
+
+    /// An annotation, or a mask, of VOC.
+    pub fn voc(bytes: &[u8]) {
+        super::voc::fuzz(bytes);
+    }
+
+    /// A file of optical flow.
+    pub fn flow(bytes: &[u8]) {
+        super::pairs::fuzz(bytes);
+    }
+
+    /// A parquet file.
+    #[cfg(feature = "parquet")]
+    pub fn parquet(bytes: &[u8]) {
+        super::parquet::fuzz(bytes);
+    }
+
+    /// A tar file, or its index.
+    pub fn tar(bytes: &[u8]) {
+        super::tar::fuzz(bytes);
+    }
+}
+
 /// The folder of real data sets that some tests read, named by `VERTEBRA_DATA`; they pass over without it.
 #[cfg(test)]
-fn real_data(name: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn real_data(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("VERTEBRA_DATA").map(|root| std::path::Path::new(&root).join(name));
     let path = path.filter(|path| path.exists());
     if path.is_none() {

@@ -11,6 +11,14 @@ pub(crate) enum Kind {
     Folder,
     Cifar,
     Idx,
+    Tar,
+    Csv,
+    JsonLines,
+    Coco,
+    Voc,
+    Pairs,
+    Frames,
+    Parquet,
     World,
 }
 
@@ -23,15 +31,30 @@ pub(crate) struct Uri {
     known: Vec<&'static str>,
 }
 
+/// Every kind by its name, in the order in which hints list them.
+const KINDS: [(&str, Kind); 12] = [
+    ("folder", Kind::Folder),
+    ("cifar", Kind::Cifar),
+    ("idx", Kind::Idx),
+    ("tar", Kind::Tar),
+    ("csv", Kind::Csv),
+    ("jsonl", Kind::JsonLines),
+    ("coco", Kind::Coco),
+    ("voc", Kind::Voc),
+    ("pairs", Kind::Pairs),
+    ("frames", Kind::Frames),
+    ("parquet", Kind::Parquet),
+    ("world", Kind::World),
+];
+
 impl Kind {
     fn named(name: &str) -> Option<Self> {
-        match name {
-            "folder" => Some(Self::Folder),
-            "cifar" => Some(Self::Cifar),
-            "idx" => Some(Self::Idx),
-            "world" => Some(Self::World),
-            _ => None,
-        }
+        KINDS.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+    }
+
+    fn hint() -> String {
+        let names: Vec<String> = KINDS.iter().map(|(name, _)| format!("{name}:")).collect();
+        format!("known kinds: {}; a bare path is a folder", names.join(", "))
     }
 }
 
@@ -52,7 +75,7 @@ impl Uri {
             Some((name, rest)) if !name.contains(['/', '?']) => {
                 let kind = Kind::named(name).ok_or_else(|| {
                     SourceError::new(text, format!("there is no kind of source named `{name}`"))
-                        .hint("known kinds: folder:, cifar:, idx:, world:; a bare path is a folder")
+                        .hint(Kind::hint())
                 })?;
                 (kind, rest)
             }
@@ -105,6 +128,17 @@ impl Uri {
         let Some(text) = self.text(name) else { return Ok(None) };
         let place = words.iter().position(|word| *word == text);
         place.map(Some).ok_or_else(|| self.wrong(name, &text, &words.join(" or ")))
+    }
+
+    /// An option that is words with commas between them, each a different one.
+    pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<String>>, SourceError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        let different: std::collections::BTreeSet<&String> = words.iter().collect();
+        if words.iter().any(String::is_empty) || different.len() < words.len() {
+            return Err(self.wrong(name, &text, "different words with commas between them"));
+        }
+        Ok(Some(words))
     }
 
     /// `fraction=LOW-HIGH` with 0 ≤ LOW < HIGH ≤ 1.

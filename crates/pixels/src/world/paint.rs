@@ -1,5 +1,7 @@
 //! A scene to pixels, masks and flow.
 
+use crate::source::Flow;
+
 use super::scene::{Colour, Scene, Thing, mix};
 use super::texture::scramble;
 
@@ -96,9 +98,9 @@ fn develop(scene: &Scene, number: usize, size: usize, colours: &[Colour]) -> Vec
 }
 
 /// Where each pixel of frame 0 is found in frame 1, in pixels, and whether it is hidden there.
-pub(super) fn flow(scene: &Scene, instances: &[u8], size: usize) -> (Vec<[f32; 2]>, Vec<bool>) {
+pub(super) fn flow(scene: &Scene, instances: &[u8], size: usize) -> Flow {
     let side = size as f32;
-    let mut flow = Vec::with_capacity(size * size);
+    let mut vectors = Vec::with_capacity(size * size);
     let mut occluded = Vec::with_capacity(size * size);
     for (pixel, &instance) in instances.iter().enumerate() {
         let (x, y) = centre(pixel % size, pixel / size, side);
@@ -107,7 +109,7 @@ pub(super) fn flow(scene: &Scene, instances: &[u8], size: usize) -> (Vec<[f32; 2
             object => &scene.objects[usize::from(object) - 1].poses,
         };
         let [next_x, next_y] = poses[1].image(poses[0].own(x, y));
-        flow.push([(next_x - x) * side, (next_y - y) * side]);
+        vectors.push([(next_x - x) * side, (next_y - y) * side]);
         let above = match instance {
             0 => &scene.objects[..],
             object => &scene.objects[..usize::from(object) - 1],
@@ -116,7 +118,8 @@ pub(super) fn flow(scene: &Scene, instances: &[u8], size: usize) -> (Vec<[f32; 2
         let inside = (0.0..1.0).contains(&next_x) && (0.0..1.0).contains(&next_y);
         occluded.push(hidden || !inside);
     }
-    (flow, occluded)
+    let valid = vec![true; vectors.len()];
+    Flow { vectors, valid, occluded: Some(occluded) }
 }
 
 /// Whether an object covers a point of frame 1.

@@ -1,5 +1,5 @@
 use crate::image::Image;
-use crate::source::{Motion, Source};
+use crate::source::{Flow, Motion, Source};
 
 use super::{Split, World, WorldOptions};
 
@@ -120,11 +120,16 @@ fn sampled(next: &Image, x: f32, y: f32, channel: usize) -> f32 {
     row(0) * (1.0 - t) + row(1) * t
 }
 
+fn known(motion: &Motion) -> &Flow {
+    motion.flow.as_ref().expect("a flow")
+}
+
 /// Mean absolute difference between the first frame and the next one, the latter looked up through `flow`.
 fn difference(image: &Image, motion: &Motion, flow: impl Fn(usize) -> [f32; 2]) -> f32 {
     let n = image.width;
     let (mut sum, mut count) = (0.0, 0.0);
-    for pixel in (0..n * n).filter(|pixel| !motion.occluded[*pixel]) {
+    let occluded = known(motion).occluded.as_ref().expect("what is hidden");
+    for pixel in (0..n * n).filter(|pixel| !occluded[*pixel]) {
         let [dx, dy] = flow(pixel);
         let (x, y) = ((pixel % n) as f32 + dx, (pixel / n) as f32 + dy);
         for channel in 0..3 {
@@ -144,9 +149,9 @@ fn the_flow_carries_the_first_frame_to_the_second() {
     for index in 0..world.len() {
         let sample = world.get(index).expect("a sample");
         let motion = sample.truth.motion.expect("motion");
-        moved += difference(&sample.image, &motion, |pixel| motion.flow[pixel]);
+        moved += difference(&sample.image, &motion, |pixel| known(&motion).vectors[pixel]);
         still += difference(&sample.image, &motion, |_| [0.0, 0.0]);
-        hidden += motion.occluded.iter().filter(|occluded| **occluded).count();
+        hidden += known(&motion).occluded.iter().flatten().filter(|occluded| **occluded).count();
     }
     let n = world.len() as f32;
     // What remains is noise (2 to 9 levels per frame), light that stays where it is, and interpolation at edges.
