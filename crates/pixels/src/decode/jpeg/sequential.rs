@@ -4,7 +4,7 @@ use super::super::DecodeError;
 use super::cpu::Cpu;
 use super::huffman::{END_OF_BLOCK, Kind, LOOK_UP_BITS, Table, value};
 use super::layout::{Layout, Plane};
-use super::markers::{Scan, damaged};
+use super::markers::Scan;
 use super::stream::{Bits, Stream, Window};
 use super::{Block, MOST_BLOCKS, Quantisation, Tables, ZIGZAG};
 
@@ -98,7 +98,7 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
                 let target = &mut job.strip.blocks[slot];
                 let prediction = &mut predictions[place.component];
                 let last = block(&mut bits, job.stream.window(), dc, ac, prediction, target);
-                job.strip.last[slot] = last.ok_or_else(wrong_code)? as u8;
+                job.strip.last[slot] = last.ok_or_else(|| job.stream.wrong_code(bits))? as u8;
             }
             held += 1;
             if held == MCUS || column + 1 == grid.columns[1] {
@@ -110,10 +110,6 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
     }
     job.bits = bits;
     Ok(())
-}
-
-fn wrong_code() -> DecodeError {
-    damaged("a code that no table has")
 }
 
 /// The blocks of one MCU, of which only the DC values are kept track of.
@@ -128,7 +124,8 @@ fn pass_over(
         job.stream.before_block(&mut bits)?;
         let (dc, ac) = (&job.tables.dc[place.dc], &job.tables.ac[place.ac]);
         let prediction = &mut predictions[place.component];
-        skip(&mut bits, job.stream.window(), dc, ac, prediction).ok_or_else(wrong_code)?;
+        skip(&mut bits, job.stream.window(), dc, ac, prediction)
+            .ok_or_else(|| job.stream.wrong_code(bits))?;
     }
     Ok(bits)
 }
