@@ -22,5 +22,6 @@ mod scan;
 mod simd;
 pub mod source;
 pub mod stats;
+pub mod verify;
 pub mod view;
 pub mod world;

@@ -8,6 +8,7 @@ use pixels::stats;
 use vertebra::error::Error;
 use vertebra::{gallery, hardware};
 
+use super::pack::Pack;
 use crate::show::Progress;
 
 /// Groups of duplicates that are named.
@@ -20,6 +21,7 @@ pub enum Data {
     Inspect(Inspect),
     /// Measure mean and standard deviation of each channel, ready for a recipe.
     Stats(Stats),
+    Pack(Pack),
     /// Write images of the synthetic world as PNG files, in one folder per class.
     World {
         /// `world:?size=64&count=100`.
@@ -65,6 +67,7 @@ impl Data {
         match self {
             Self::Inspect(inspect) => inspect.run(),
             Self::Stats(stats) => stats.run(),
+            Self::Pack(pack) => pack.run(),
             Self::World { uri, out } => write(&uri, &out),
         }
     }
