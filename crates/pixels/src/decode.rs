@@ -17,8 +17,6 @@ mod other;
 mod png;
 mod tiff;
 mod transparency;
-#[cfg(feature = "turbo")]
-mod turbo;
 mod webp;
 
 /// The largest image that is decoded, in samples (width · height · channels): a small file can claim to be an
@@ -36,8 +34,7 @@ pub struct DecodeError {
 }
 
 /// Which JPEG decoder this build has.
-pub const JPEG_DECODER: &str =
-    if cfg!(feature = "turbo") { "libjpeg-turbo 3.1" } else { "zune-jpeg (pure Rust)" };
+pub const JPEG_DECODER: &str = "vertebra's own, equal to libjpeg-turbo";
 
 /// The image in the bytes of a JPEG, PNG, WebP, TIFF, BMP, GIF or PNM file; of an animation or a multi-page file the
 /// first frame.
