@@ -18,8 +18,6 @@ mod part;
 mod png;
 mod tiff;
 mod transparency;
-#[cfg(feature = "turbo")]
-mod turbo;
 mod webp;
 
 pub use part::{Decoder, Opened, Place};
@@ -41,8 +39,7 @@ pub struct DecodeError {
 }
 
 /// Which JPEG decoder this build has.
-pub const JPEG_DECODER: &str =
-    if cfg!(feature = "turbo") { "libjpeg-turbo 3.1" } else { "zune-jpeg (pure Rust)" };
+pub const JPEG_DECODER: &str = "vertebra's own, equal to libjpeg-turbo";
 
 /// The image in the bytes of a JPEG, PNG, WebP, TIFF, BMP, GIF or PNM file; of an animation or a multi-page file the
 /// first frame.
