@@ -4,6 +4,17 @@
 use crate::image::{Image, Samples};
 use crate::record::CropBox;
 
+/// A sample of 8 or 16 bits.
+pub trait Depth: Copy + Ord + Default + Send + 'static {
+    /// The largest sample, which stands for 1.
+    const TOP: f32;
+    /// The sample as a number in `0..=TOP`.
+    fn number(self) -> f32;
+    /// The largest sample less this one.
+    #[must_use]
+    fn inverse(self) -> Self;
+}
+
 /// `channels × height × width` samples, plane after plane, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planes<T> {
@@ -20,7 +31,31 @@ pub enum AnyPlanes {
     U16(Planes<u16>),
 }
 
-impl<T: Copy + Default> Planes<T> {
+impl Depth for u8 {
+    const TOP: f32 = 255.0;
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.into()
+    }
+    #[inline(always)]
+    fn inverse(self) -> Self {
+        !self
+    }
+}
+
+impl Depth for u16 {
+    const TOP: f32 = 65_535.0;
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.into()
+    }
+    #[inline(always)]
+    fn inverse(self) -> Self {
+        !self
+    }
+}
+
+impl<T: Depth> Planes<T> {
     /// Takes another shape. The samples are whatever they were, or 0.
     pub fn reshape(&mut self, width: usize, height: usize, channels: usize) {
         (self.width, self.height, self.channels) = (width, height, channels);

@@ -6,11 +6,12 @@
 
 use crate::draw::{Draw, Purpose, Stream};
 use crate::image::Image;
+use crate::ops::channels::Toned;
 use crate::ops::{self, Blurred};
 use crate::plan::{Crop, Jitter, Preprocess, ViewSpec};
 use crate::planes::{AnyPlanes, Planes};
 use crate::record::{CropBox, JitterRecord, ViewRecord};
-use crate::resize::{Area, Depth, Resizer};
+use crate::resize::{Area, Resizer};
 
 mod channels;
 
@@ -141,11 +142,7 @@ impl Renderer {
 }
 
 /// The transforms that any depth and number of channels can have.
-fn finish<T: Depth + Blurred + ops::channels::Depth>(
-    view: &mut Planes<T>,
-    record: &ViewRecord,
-    spare: &mut Vec<T>,
-) {
+fn finish<T: Blurred + Toned>(view: &mut Planes<T>, record: &ViewRecord, spare: &mut Vec<T>) {
     if let Some(channels) = &record.channels {
         ops::channels::apply(view, channels);
     }

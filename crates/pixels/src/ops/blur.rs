@@ -3,8 +3,7 @@
 //! The boxes are "extended" (Gwosdek et al. 2011): 2r + 1 full samples and a fraction of one more at either end, so
 //! that the variance of the three together is exactly σ². Each pass rounds to the image's depth.
 
-use super::Sample;
-use crate::planes::Planes;
+use crate::planes::{Depth, Planes};
 use crate::simd::widest;
 
 const PRECISION: u32 = BoxKernel::PRECISION;
@@ -55,10 +54,10 @@ fn continue_row<T: Copy>(line: &mut [T], reach: usize) {
 }
 
 /// A sample that can be blurred: how wide its sums are.
-pub trait Blurred: Sample {
+pub trait Blurred: Depth {
     /// The sum of `inner` samples times their weight and `ends` times theirs, rounded.
     fn weigh(inner: [Self; 3], more: u32, ends: [Self; 2], kernel: BoxKernel) -> Self;
-    fn number(self) -> u32;
+    fn wide(self) -> u32;
 }
 
 impl Blurred for u8 {
@@ -71,7 +70,7 @@ impl Blurred for u8 {
     }
 
     #[inline(always)]
-    fn number(self) -> u32 {
+    fn wide(self) -> u32 {
         self.into()
     }
 }
@@ -85,7 +84,7 @@ impl Blurred for u16 {
     }
 
     #[inline(always)]
-    fn number(self) -> u32 {
+    fn wide(self) -> u32 {
         self.into()
     }
 }
@@ -180,7 +179,7 @@ fn weigh<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kern
         }
         radius => {
             for i in 0..n {
-                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].number()).sum();
+                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].wide()).sum();
                 let near = [1, 2, 3].map(|by| shifted(by)[i]);
                 out[i] = T::weigh(near, inner, [low[i], high[i]], kernel);
             }

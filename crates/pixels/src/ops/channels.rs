@@ -7,72 +7,56 @@
 use std::f64::consts::TAU;
 use std::sync::LazyLock;
 
-use crate::planes::Planes;
+use crate::planes::{Depth, Planes};
 use crate::record::ChannelsRecord;
 
-/// A sample of 8 or 16 bits.
-pub trait Depth: Copy + Default {
-    /// The largest sample, which stands for 1.
-    const TOP: f32;
-    /// The sample as a number in `0..=TOP`.
-    fn widen(self) -> f32;
-    /// The nearest sample, of numbers outside of the range the first or last.
-    fn narrow(value: f32) -> Self;
+/// A sample whose tone can be changed.
+pub trait Toned: Depth {
+    /// The nearest sample to a number in `0..=TOP`, of numbers outside the first or last.
+    fn nearest(value: f32) -> Self;
     /// Every sample x of a plane as `f(x)`, both in [0, 1].
     fn map(plane: &mut [Self], f: impl Fn(f32) -> f32);
 }
 
-impl Depth for u8 {
-    const TOP: f32 = 255.0;
-
-    fn widen(self) -> f32 {
-        self.into()
-    }
-
-    fn narrow(value: f32) -> Self {
+impl Toned for u8 {
+    fn nearest(value: f32) -> Self {
         (value + 0.5) as Self
     }
 
     fn map(plane: &mut [Self], f: impl Fn(f32) -> f32) {
         let table: [Self; 256] =
-            std::array::from_fn(|v| Self::narrow(f(v as f32 / Self::TOP) * Self::TOP));
+            std::array::from_fn(|v| Self::nearest(f(v as f32 / Self::TOP) * Self::TOP));
         for v in plane {
             *v = table[usize::from(*v)];
         }
     }
 }
 
-impl Depth for u16 {
-    const TOP: f32 = 65_535.0;
-
-    fn widen(self) -> f32 {
-        self.into()
-    }
-
-    fn narrow(value: f32) -> Self {
+impl Toned for u16 {
+    fn nearest(value: f32) -> Self {
         (value + 0.5) as Self
     }
 
     // A view has fewer pixels than there are samples of 16 bits: a table would cost more than it saves.
     fn map(plane: &mut [Self], f: impl Fn(f32) -> f32) {
         for v in plane {
-            *v = Self::narrow(f(v.widen() / Self::TOP) * Self::TOP);
+            *v = Self::nearest(f(v.number() / Self::TOP) * Self::TOP);
         }
     }
 }
 
 /// x · gain + offset. A gain of 1 with an offset of 0 changes nothing.
-pub fn gain_offset<T: Depth>(plane: &mut [T], gain: f32, offset: f32) {
+pub fn gain_offset<T: Toned>(plane: &mut [T], gain: f32, offset: f32) {
     tone(plane, gain, offset, 1.0);
 }
 
 /// x to the power of `exponent`, which is above 0; 1 changes nothing.
-pub fn gamma<T: Depth>(plane: &mut [T], exponent: f32) {
+pub fn gamma<T: Toned>(plane: &mut [T], exponent: f32) {
     tone(plane, 1.0, 0.0, exponent);
 }
 
 /// [`gain_offset`] and then [`gamma`] of what that gives, clipped between the two and rounded once.
-pub fn tone<T: Depth>(plane: &mut [T], gain: f32, offset: f32, exponent: f32) {
+pub fn tone<T: Toned>(plane: &mut [T], gain: f32, offset: f32, exponent: f32) {
     if (gain, offset, exponent) == (1.0, 0.0, 1.0) {
         return;
     }
@@ -89,7 +73,7 @@ pub fn tone<T: Depth>(plane: &mut [T], gain: f32, offset: f32, exponent: f32) {
 ///
 /// The noise of pixel k is a function of (`seed`, `channel`, k) and of nothing else. It is normal in steps of 1/65536 of
 /// probability, which ends at 4.3 σ.
-pub fn noise<T: Depth>(plane: &mut [T], sigma: f32, seed: u64, channel: usize) {
+pub fn noise<T: Toned>(plane: &mut [T], sigma: f32, seed: u64, channel: usize) {
     if sigma == 0.0 {
         return;
     }
@@ -99,14 +83,14 @@ pub fn noise<T: Depth>(plane: &mut [T], sigma: f32, seed: u64, channel: usize) {
         let mut bits = scramble(key.wrapping_add(block as u64));
         for sample in samples {
             let noise = NORMAL[usize::from(bits as u16)];
-            *sample = T::narrow(sample.widen() + noise * scale);
+            *sample = T::nearest(sample.number() + noise * scale);
             bits >>= 16;
         }
     }
 }
 
 /// All that a record says of one channel: tone, noise, and the drop, which makes it 0.
-pub fn apply_to_plane<T: Depth>(plane: &mut [T], channel: usize, record: &ChannelsRecord) {
+pub fn apply_to_plane<T: Toned>(plane: &mut [T], channel: usize, record: &ChannelsRecord) {
     if record.dropped == Some(channel) {
         plane.fill(T::default());
         return;
@@ -117,7 +101,7 @@ pub fn apply_to_plane<T: Depth>(plane: &mut [T], channel: usize, record: &Channe
 }
 
 /// [`apply_to_plane`] for every channel of an image. Panics if the record is of an image with other channels.
-pub fn apply<T: Depth>(image: &mut Planes<T>, record: &ChannelsRecord) {
+pub fn apply<T: Toned>(image: &mut Planes<T>, record: &ChannelsRecord) {
     assert_eq!(image.channels, record.gain.len(), "a record of an image with other channels");
     for (channel, plane) in image.planes_mut().enumerate() {
         apply_to_plane(plane, channel, record);
