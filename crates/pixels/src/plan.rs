@@ -67,6 +67,9 @@ pub struct Jitter {
 
 /// Changes of each channel on its own, for images of any number of channels: what jitter is to colour. Nothing is on
 /// unless a strength is given.
+///
+/// Shares are of the whole depth, 255 or 65535. Images that fill a small part of it, as 12 bits in 16 do, want smaller
+/// ones: the standard deviations that `vertebra data stats` prints are the measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channels {

@@ -158,7 +158,7 @@ impl ViewRecord {
 }
 
 impl ChannelsRecord {
-    /// What changed something, in words, channel by channel: "gain ×1.20 ×0.95", "noise σ 0.010", "channel 2 off".
+    /// What changed something, in words, channel by channel: "gain ×1.20 ×0.95", "noise σ 0.0100", "channel 2 off".
     fn describe(&self) -> Vec<String> {
         let list = |name: &str, values: &[f32], neutral: f32, show: fn(f32) -> String| {
             let changes = values.iter().any(|&value| value != neutral);
@@ -167,14 +167,14 @@ impl ChannelsRecord {
         };
         let mut words: Vec<String> = [
             list("gain", &self.gain, 1.0, |v| format!("×{v:.2}")),
-            list("offset", &self.offset, 0.0, |v| format!("{v:+.3}")),
+            list("offset", &self.offset, 0.0, |v| format!("{v:+.4}")),
             list("γ", &self.gamma, 1.0, |v| format!("{v:.2}")),
         ]
         .into_iter()
         .flatten()
         .collect();
         if self.noise > 0.0 {
-            words.push(format!("noise σ {:.3}", self.noise));
+            words.push(format!("noise σ {:.4}", self.noise));
         }
         words.extend(self.dropped.map(|channel| format!("channel {} off", channel + 1)));
         words

@@ -210,7 +210,9 @@ mod tests {
         // A view at half the light is darker, not stretched again.
         let mut half = image;
         if let Samples::U16(samples) = &mut half.samples {
-            samples.iter_mut().for_each(|v| *v /= 2);
+            for v in samples {
+                *v /= 2;
+            }
         }
         let dark = exposure.show(half);
         assert!(dark.as_u8().expect("8 bits").iter().zip(samples).all(|(dark, full)| dark <= full));

@@ -281,7 +281,7 @@ fn a_record_says_in_words_what_was_done_to_which_channel() {
     };
     assert_eq!(
         view.describe(),
-        "crop 100 % at (0, 0), gain ×1.20 ×0.95, offset +0.000 -0.050, noise σ 0.012, channel 2 off"
+        "crop 100 % at (0, 0), gain ×1.20 ×0.95, offset +0.0000 -0.0500, noise σ 0.0120, channel 2 off"
     );
     assert_eq!(view.vector(), ViewRecord { channels: None, ..view.clone() }.vector());
 }

@@ -196,7 +196,7 @@ fn with_statistics(job: &Job, source: &dyn Source, watch: &mut Watch) -> Result<
         stats::measure(source, recipe.data.channels, Some(MEASURED), workers(recipe), &|| ())?;
     let normalize = measured.normalize()?;
     (watch.tell)(Event::Note(&format!(
-        "{} images measured: mean {:.4?}, std {:.4?}",
+        "{} images measured: mean {:.5?}, std {:.5?}",
         measured.images, normalize.mean, normalize.std
     )));
     recipe.normalized_by(normalize)
