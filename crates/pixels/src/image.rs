@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::planes::AnyPlanes;
+
 /// `height × width × channels` numbers, interleaved (row by row, all channels of a pixel together).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
@@ -59,13 +61,11 @@ impl Image {
         }
     }
 
-    /// The same picture as a run with so many channels sees it: with 3 it becomes RGB ([`Self::into_rgb`]), otherwise it
-    /// must have just as many. `None` where that cannot be.
+    /// The same picture as a run with so many channels sees it, in its own depth: with 3 wanted, grey is repeated,
+    /// otherwise it must have just as many. `None` where that cannot be.
     pub fn into_channels(self, channels: usize) -> Option<Self> {
-        match channels {
-            3 => self.into_rgb(),
-            _ => (self.channels == channels).then_some(self),
-        }
+        let mut planes = AnyPlanes::of(&self);
+        planes.fit(channels).then(|| planes.image())
     }
 
     /// The samples of an 8-bit image, `None` for a deeper one.

@@ -200,16 +200,17 @@ impl AnyPlanes {
         }
     }
 
-    /// Becomes three channels of 8 bits, as [`Image::into_rgb`] does; `false`, and nothing is changed, where no colour is
-    /// defined.
+    /// Sees to the channels: with 3 wanted, grey becomes three equal ones. Whether there are as many as wanted then; where
+    /// not, nothing is changed.
     #[must_use]
-    pub fn make_rgb(&mut self) -> bool {
-        let defined = matches!(self.channels(), 1 | 3);
-        if defined {
-            self.narrow();
-            self.as_u8_mut().repeat_grey();
+    pub fn fit(&mut self, channels: usize) -> bool {
+        if channels == 3 {
+            match self {
+                Self::U8(it) => it.repeat_grey(),
+                Self::U16(it) => it.repeat_grey(),
+            }
         }
-        defined
+        self.channels() == channels
     }
 
     /// The planes of an image.

@@ -119,10 +119,8 @@ fn alone(
     plan: &ViewPlan,
     length: usize,
 ) -> Result<Vec<f32>, SourceError> {
-    let image = source.get(sample)?.image;
-    let channels = plan.normalize.mean.len();
-    let image = if channels == 3 { image.into_rgb() } else { Some(image) };
-    let image = image.ok_or_else(|| SourceError::new(source.name(sample), "no colour"))?;
+    let image = source.get(sample)?.image.into_channels(plan.normalize.mean.len());
+    let image = image.ok_or_else(|| SourceError::new(source.name(sample), "other channels"))?;
     let mut numbers = vec![0.0; length];
     write_normalized(&render(&image, spec, draw).0, &plan.normalize, &mut numbers);
     Ok(numbers)

@@ -48,11 +48,7 @@ fn view_rows(recipe: &Recipe, source: &dyn Source) -> Vec<ViewRow> {
     let order = Draw::of_seed(recipe.seed).stream(Purpose::Order).permutation(source.len());
     let row = |&index: &usize| {
         let sample = source.get(index).ok()?;
-        let image = if recipe.data.channels == 3 {
-            sample.image.clone().into_rgb()?
-        } else {
-            sample.image.clone()
-        };
+        let image = sample.image.clone().into_channels(recipe.data.channels)?;
         let exposure = Exposure::of(&image);
         let views = plan.unfolded().into_iter().enumerate().map(|(number, spec)| {
             let draw =

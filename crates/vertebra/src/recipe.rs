@@ -185,9 +185,27 @@ impl RawRecipe {
             });
         }
         self.backbone.check()?;
+        self.check_narrow()?;
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;
         Ok(Recipe(self))
+    }
+
+    /// libtorch 2.11's convolutions of fewer than 16 channels corrupt memory in single precision where a processor has
+    /// AVX-512 and images are larger than 32 pixels; LOG.md has the sizes.
+    fn check_narrow(&self) -> Result<()> {
+        let largest = self.views.iter().map(|view| view.size).max().unwrap_or(0);
+        if self.backbone.least_channels() >= 16 || largest <= 32 {
+            return Ok(());
+        }
+        Err(Error::Recipe {
+            field: "backbone.width".into(),
+            problem: format!(
+                "at least 16 channels are needed for views of {largest} pixels, got {}",
+                self.backbone.least_channels()
+            ),
+            hint: Some("narrower networks crash libtorch above 32 pixels".into()),
+        })
     }
 
     fn check_numbers(&self) -> Result<()> {

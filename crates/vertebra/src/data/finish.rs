@@ -215,7 +215,7 @@ mod tests {
         for sample in 0..48 {
             let image = source.get(sample).unwrap().image;
             let draw = Draw { sample: sample as u64, ..Draw::of_seed(2) };
-            let record = choose([64, 64], &spec, draw);
+            let record = choose([64, 64], 3, &spec, draw);
             begun.push(tensor(&replay(&image, &spec, &record.geometry())));
             expected.push(tensor(&replay(&image, &spec, &record)));
             records.push(record);
