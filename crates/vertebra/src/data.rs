@@ -41,7 +41,10 @@ pub fn views_on(batch: &Batch, form: Form, plan: &ViewPlan, device: Device) -> V
         let side = view.size as i64;
         let numbers = match &view.data {
             Numbers::F32(numbers) => Tensor::from_slice(numbers),
-            Numbers::Bf16(bits) => Tensor::from_slice::<half::bf16>(bits.reinterpret_cast()),
+            // `tch` takes these bits for IEEE half precision.
+            Numbers::Bf16(bits) => {
+                Tensor::from_slice::<half::bf16>(bits.reinterpret_cast()).view_dtype(Kind::BFloat16)
+            }
             Numbers::U8(samples) => Tensor::from_slice(samples),
         };
         // Pinned memory is copied by the card itself, while the processor goes on.

@@ -72,9 +72,9 @@ fn a_limit_reads_so_many_of_the_same_images() {
 fn images_are_measured_as_a_run_sees_them() {
     let grey = Image::from_u16(2, 1, 1, vec![0x40FF, 0x8000]);
     let found = measure(&Shelf::of(vec![Some(grey)]), 3, None, 1, &|| ()).expect("statistics");
-    // Three equal channels of the high bytes.
+    // Three equal channels, in the depth of the image.
     assert!(found.channels.iter().all(|channel| channel == &found.channels[0]));
-    assert!((found.channels[0].min - 64.0 / 255.0).abs() < 1e-12);
+    assert!((found.channels[0].min - f64::from(0x40FF) / 65_535.0).abs() < 1e-12);
     let five = Shelf::of(vec![Some(Image::from_u8(1, 1, 5, vec![1; 5])); 2]);
     let error = measure(&five, 3, None, 2, &|| ()).expect_err("five channels");
     assert!(error.problem.contains("#0") && error.problem.contains("5 found"), "{error}");
