@@ -9,7 +9,7 @@ use std::{
 use crate::{
     failure::Failure,
     setup::setup,
-    shell::{command, step, succeeds},
+    shell::{command, step},
 };
 
 const RECIPE: &str = "recipes/demo.toml";
@@ -24,15 +24,9 @@ pub fn demo(root: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     setup(root)?;
-    let build = if succeeds(root, "cmake --version") && succeeds(root, "nasm -v") {
-        println!("cmake and nasm are there: JPEG files will be decoded by libjpeg-turbo");
-        "cargo build --release --features turbo"
-    } else {
-        "cargo build --release"
-    };
     step(
         "build",
-        &mut command(root, build),
+        &mut command(root, "cargo build --release"),
         "the first lines of the first error above usually say what is missing",
     )?;
     let mut pretrain = Command::new(program(root));

@@ -110,6 +110,41 @@ impl Screen {
     }
 }
 
+/// A bar over a number of equal pieces of work, from any thread; nothing where standard error is no terminal.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub fn over(count: usize) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(count as u64);
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { bar }
+    }
+
+    pub fn step(&self) {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+    }
+
+    pub fn at(&self, done: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        }
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// One line of the journal in words: loss and parts, health, speed.
 fn figures(line: &JournalLine) -> String {
     let waiting = 100.0 * line.data_wait;

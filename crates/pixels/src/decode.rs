@@ -9,7 +9,7 @@ use std::panic::catch_unwind;
 use crate::image::Image;
 
 pub use orientation::Orientation;
-
+mod depth;
 mod directory;
 pub mod jpeg;
 mod orientation;
@@ -18,8 +18,6 @@ mod part;
 mod png;
 mod tiff;
 mod transparency;
-#[cfg(feature = "turbo")]
-mod turbo;
 mod webp;
 
 pub use part::{Decoder, Opened, Place};
@@ -27,6 +25,8 @@ pub use part::{Decoder, Opened, Place};
 /// The largest image that is decoded, in samples (width · height · channels): a small file can claim to be an
 /// enormous image, and the claim is checked before memory is taken. 90 megapixels of RGB.
 pub const MAX_SAMPLES: u64 = 1 << 28;
+
+pub use depth::Conversion;
 
 /// Why bytes are not an image.
 #[derive(Debug, thiserror::Error)]
@@ -39,24 +39,29 @@ pub struct DecodeError {
 }
 
 /// Which JPEG decoder this build has.
-pub const JPEG_DECODER: &str =
-    if cfg!(feature = "turbo") { "libjpeg-turbo 3.1" } else { "zune-jpeg (pure Rust)" };
+pub const JPEG_DECODER: &str = "vertebra's own, equal to libjpeg-turbo";
 
 /// The image in the bytes of a JPEG, PNG, WebP, TIFF, BMP, GIF or PNM file; of an animation or a multi-page file the
 /// first frame.
 ///
 /// A TIFF with a palette gives its indices (they are intensities in microscopy), one with more than four samples per
-/// pixel all of them as channels. Never panics.
+/// pixel all of them as channels. Samples of other kinds than unsigned integers of 8 or 16 bits become such, as
+/// [`Conversion`] says. Never panics.
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+    Ok(decode_and_tell(bytes)?.0)
+}
+
+/// [`decode`], and what was done to the samples; `None` where they are those of the file.
+pub fn decode_and_tell(bytes: &[u8]) -> Result<(Image, Option<Conversion>), DecodeError> {
     let format = Format::of(bytes).ok_or_else(|| not_an_image(bytes))?;
     // The decoders are other people's, and some are known to panic on broken files.
-    let image = catch_unwind(|| format.decode(bytes))
+    let (image, conversion) = catch_unwind(|| format.decode(bytes))
         .unwrap_or_else(|_| Err(DecodeError::gave_up()))
         .map_err(|error| error.of_format(format))?;
     if image.width * image.height * image.channels == 0 {
         return Err(DecodeError::new(format!("{}: the image is empty", format.name())));
     }
-    Ok(image)
+    Ok((image, conversion))
 }
 
 impl DecodeError {
@@ -125,14 +130,15 @@ impl Format {
         }
     }
 
-    fn decode(self, bytes: &[u8]) -> Result<Image, DecodeError> {
-        match self {
+    fn decode(self, bytes: &[u8]) -> Result<(Image, Option<Conversion>), DecodeError> {
+        let image = match self {
+            Self::Tiff => return tiff::decode(bytes),
             Self::Jpeg => jpeg::decode(bytes),
             Self::Png => png::decode(bytes),
             Self::Webp => webp::decode(bytes),
-            Self::Tiff => tiff::decode(bytes),
             Self::Other(format) => other::decode(bytes, format),
-        }
+        };
+        Ok((image?, None))
     }
 }
 

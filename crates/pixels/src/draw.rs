@@ -36,6 +36,8 @@ pub enum Purpose {
     Bootstrap = 9,
     /// Initial weights and other numbers of training that no sample owns.
     Training = 10,
+    /// Gain, offset, gamma, noise and drop of the channels of a view.
+    Channels = 11,
 }
 
 impl Draw {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::planes::AnyPlanes;
+
 /// `height × width × channels` numbers, interleaved (row by row, all channels of a pixel together).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
@@ -57,6 +59,13 @@ impl Image {
             }
             _ => None,
         }
+    }
+
+    /// The same picture as a run with so many channels sees it, in its own depth: with 3 wanted, grey is repeated,
+    /// otherwise it must have just as many. `None` where that cannot be.
+    pub fn into_channels(self, channels: usize) -> Option<Self> {
+        let mut planes = AnyPlanes::of(&self);
+        planes.fit(channels).then(|| planes.image())
     }
 
     /// The samples of an 8-bit image, `None` for a deeper one.

@@ -35,8 +35,10 @@ use store::Store;
 pub struct LoaderOptions {
     /// Names the order of every epoch and every draw.
     pub seed: u64,
-    /// Samples in a batch.
+    /// Samples in a batch, over all ranks.
     pub batch: usize,
+    /// Which part of each batch is made here.
+    pub share: Share,
     /// Threads; it cannot change a number. 0 means 1.
     pub workers: usize,
     /// Channels of a view. With 3, every image becomes RGB; otherwise an image must have just as many.
@@ -48,6 +50,18 @@ pub struct LoaderOptions {
     pub exact: bool,
     /// What the numbers of a batch are.
     pub form: Form,
+}
+
+/// One of several processes that make a batch together: rank r of R takes the r-th of R equal parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub rank: usize,
+    pub ranks: usize,
+}
+
+impl Share {
+    /// One process makes everything.
+    pub const ALL: Self = Self { rank: 0, ranks: 1 };
 }
 
 /// Random views of a source, as a function of the step.
@@ -115,8 +129,8 @@ struct Place {
 }
 
 impl Loader {
-    /// An error when the source has fewer samples than a batch, when a batch would be empty, or when the
-    /// normalisation does not fit the channels.
+    /// An error when the source has fewer samples than a batch, when a batch would be empty or cannot be divided among
+    /// the ranks, or when the normalisation does not fit the channels.
     pub fn new(
         source: Arc<dyn Source>,
         plan: ViewPlan,
@@ -132,6 +146,16 @@ impl Loader {
                 0 | 1 => "more images are needed".to_string(),
                 _ => format!("choose a `batch` between 2 and {n}"),
             }));
+        }
+        let Share { rank, ranks } = options.share;
+        if rank >= ranks || !options.batch.is_multiple_of(ranks) {
+            return Err(SourceError::new(
+                "batch",
+                format!(
+                    "a batch of {} cannot be divided among {ranks} ranks for rank {rank}",
+                    options.batch
+                ),
+            ));
         }
         let [mean, std] = [plan.normalize.mean.len(), plan.normalize.std.len()];
         if mean != options.channels || std != options.channels {
@@ -209,10 +233,11 @@ impl Shared {
 
     fn batch(&self, step: u64, crew: &Crew) -> Result<Batch, SourceError> {
         let (epoch, at) = (step / self.batches_per_epoch(), step % self.batches_per_epoch());
-        let n = self.options.batch;
+        let Share { rank, ranks } = self.options.share;
+        let n = self.options.batch / ranks;
         let order = self.order(epoch);
-        let wanted = &order[at as usize * n..][..n];
-        let mut views: Vec<View> = self.specs.iter().map(|spec| self.blank(spec)).collect();
+        let wanted = &order[at as usize * self.options.batch + rank * n..][..n];
+        let mut views: Vec<View> = self.specs.iter().map(|spec| self.blank(spec, n)).collect();
         let count = self.specs.len();
         let mut records: Vec<Option<ViewRecord>> = vec![None; n * count];
         let mut places: Vec<Option<Result<Place, SourceError>>> =
@@ -257,8 +282,8 @@ impl Shared {
         order
     }
 
-    fn blank(&self, spec: &ViewSpec) -> View {
-        let numbers = self.options.batch * self.options.channels * spec.size * spec.size;
+    fn blank(&self, spec: &ViewSpec, samples: usize) -> View {
+        let numbers = samples * self.options.channels * spec.size * spec.size;
         View { size: spec.size, data: self.memory.numbers(self.options.form, numbers) }
     }
 
@@ -280,7 +305,11 @@ impl Shared {
         for ((spec, record), output) in views {
             let area = at.of(record.crop);
             let Worker { renderer, part, .. } = &mut *worker;
-            let view = renderer.view(part, area, spec, record);
+            let view = if self.options.form.geometry_only {
+                renderer.view(part, area, spec, &record.geometry())
+            } else {
+                renderer.view(part, area, spec, record)
+            };
             let last = self.options.form.channels_last;
             write(view, &self.plan.normalize, last, output.reborrow());
         }
@@ -300,7 +329,8 @@ impl Shared {
             for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
                 let (seed, sample) = (self.options.seed, wanted as u64);
                 let draw = Draw { seed, epoch, sample, view: number as u64 };
-                *record = Some(view::choose(size, spec, draw));
+                let channels = self.options.channels;
+                *record = Some(view::choose(size, channels, spec, draw));
             }
             self.needed(records.iter().flatten())
         })
@@ -330,7 +360,7 @@ impl Shared {
         made: Vec<Option<ViewRecord>>,
         places: Vec<Option<Result<Place, SourceError>>>,
     ) -> Result<Batch, SourceError> {
-        let mut records = vec![Vec::with_capacity(self.options.batch); self.specs.len()];
+        let mut records = vec![Vec::with_capacity(places.len()); self.specs.len()];
         let (mut samples, mut labels, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         for place in places {
             let place = place.unwrap_or_else(|| Err(SourceError::new("the loader", "stopped")))?;

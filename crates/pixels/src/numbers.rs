@@ -2,7 +2,7 @@
 
 use crate::image::Image;
 use crate::plan::Normalize;
-use crate::planes::{AnyPlanes, Planes};
+use crate::planes::{AnyPlanes, Depth, Planes};
 use crate::simd::{whole, widest};
 
 /// What kind of numbers, and how they lie.
@@ -11,6 +11,8 @@ pub struct Form {
     pub kind: Kind,
     /// All channels of a pixel together, `[H, W, C]`, as convolutions prefer; else plane after plane, `[C, H, W]`.
     pub channels_last: bool,
+    /// Views are cropped, resized and flipped, and nothing more; their records tell what somebody else has to do.
+    pub geometry_only: bool,
 }
 
 /// Which numbers.
@@ -61,7 +63,7 @@ pub fn write_normalized(image: &Image, normalize: &Normalize, out: &mut [f32]) {
     write(&AnyPlanes::of(image), normalize, false, NumbersMut::F32(out));
 }
 
-fn fill<S: Sample, N: Number>(
+fn fill<S: Depth, N: Number>(
     planes: &Planes<S>,
     normalize: &Normalize,
     channels_last: bool,
@@ -69,7 +71,7 @@ fn fill<S: Sample, N: Number>(
 ) {
     let channels = planes.channels;
     assert_eq!(out.len(), planes.samples.len(), "the buffer must hold the image");
-    let line = |channel: usize| N::line(S::RANGE, normalize.mean[channel], normalize.std[channel]);
+    let line = |channel: usize| N::line(S::TOP, normalize.mean[channel], normalize.std[channel]);
     if !channels_last || channels == 1 {
         let targets = out.chunks_exact_mut((planes.width * planes.height).max(1));
         for (channel, target) in targets.enumerate() {
@@ -90,7 +92,7 @@ fn fill<S: Sample, N: Number>(
 }
 
 widest! {
-    fn plane[S: Sample, N: Number](samples: &[S], line: [f32; 2], out: &mut [N]) {
+    fn plane[S: Depth, N: Number](samples: &[S], line: [f32; 2], out: &mut [N]) {
         for (number, sample) in out.iter_mut().zip(samples) {
             *number = N::of(sample.number() * line[0] + line[1]);
         }
@@ -99,7 +101,7 @@ widest! {
 
 widest! {
     /// Three planes, interleaved.
-    fn pixels[S: Sample, N: Number](
+    fn pixels[S: Depth, N: Number](
         red: &[S],
         green: &[S],
         blue: &[S],
@@ -112,28 +114,6 @@ widest! {
             pixel[1] = N::of(g.number() * lines[1][0] + lines[1][1]);
             pixel[2] = N::of(b.number() * lines[2][0] + lines[2][1]);
         }
-    }
-}
-
-/// A sample as a number, 0 to its range.
-trait Sample: Copy + Default {
-    const RANGE: f32;
-    fn number(self) -> f32;
-}
-
-impl Sample for u8 {
-    const RANGE: f32 = 255.0;
-    #[inline(always)]
-    fn number(self) -> f32 {
-        self.into()
-    }
-}
-
-impl Sample for u16 {
-    const RANGE: f32 = 65_535.0;
-    #[inline(always)]
-    fn number(self) -> f32 {
-        self.into()
     }
 }
 

@@ -2,16 +2,17 @@
 //!
 //! On 8-bit RGB each function gives Pillow's bytes, so a view equals the one that torchvision makes from a PIL
 //! image. The colour functions are defined for 8-bit images of three channels only and panic on others;
-//! [`ViewPlan::check`](crate::plan::ViewPlan::check) keeps them from being asked. Blur, solarize and flip take
-//! any number of channels and both depths.
+//! [`ViewPlan::check`](crate::plan::ViewPlan::check) keeps them from being asked. Blur, solarize, flip and
+//! everything in [`channels`] take any number of channels and both depths.
 
-use crate::planes::Planes;
+use crate::planes::{Depth, Planes};
 use crate::simd::{whole, widest};
 
 mod blur;
+pub mod channels;
 mod hue;
 
-pub use blur::{Blurred, gaussian_blur};
+pub use blur::{Blurred, BoxKernel, gaussian_blur};
 pub use hue::hue;
 
 /// Pixels whose sum of luminances fits into 32 bits.
@@ -52,34 +53,13 @@ pub fn grayscale(image: &mut Planes<u8>) {
 }
 
 /// Inverts every sample of at least half of the range.
-pub fn solarize<T: Sample>(image: &mut Planes<T>) {
+pub fn solarize<T: Depth>(image: &mut Planes<T>) {
     fold(&mut image.samples);
 }
 
 /// Mirrors left and right.
 pub fn flip<T>(image: &mut Planes<T>) {
     image.samples.chunks_exact_mut(image.width.max(1)).for_each(<[T]>::reverse);
-}
-
-/// A sample of 8 or 16 bits.
-pub trait Sample: Copy + Ord + Default + 'static {
-    /// The greatest sample less this one.
-    #[must_use]
-    fn inverse(self) -> Self;
-}
-
-impl Sample for u8 {
-    #[inline(always)]
-    fn inverse(self) -> Self {
-        !self
-    }
-}
-
-impl Sample for u16 {
-    #[inline(always)]
-    fn inverse(self) -> Self {
-        !self
-    }
 }
 
 /// Luminance after ITU-R BT.601, in fixed point with 16 bits.
@@ -130,7 +110,7 @@ widest! {
 }
 
 widest! {
-    fn fold[T: Sample](samples: &mut [T]) {
+    fn fold[T: Depth](samples: &mut [T]) {
         for sample in samples {
             *sample = (*sample).min(sample.inverse());
         }

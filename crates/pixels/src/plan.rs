@@ -25,6 +25,8 @@ pub struct ViewSpec {
     pub jitter: Jitter,
     /// Probability of grey (in three channels).
     pub grayscale: f64,
+    #[serde(skip_serializing_if = "Channels::is_default")]
+    pub channels: Channels,
     pub blur: Blur,
     /// Probability of inverting every sample ≥ half of the range.
     pub solarize: f64,
@@ -61,6 +63,28 @@ pub struct Jitter {
     pub saturation: f64,
     /// A shift is drawn from [−h, h] turns, 0 ≤ h ≤ 0.5.
     pub hue: f64,
+}
+
+/// Changes of each channel on its own, for images of any number of channels: what jitter is to colour. Nothing is on
+/// unless a strength is given.
+///
+/// Shares are of the whole depth, 255 or 65535. Images that fill a small part of it, as 12 bits in 16 do, want smaller
+/// ones: the standard deviations that `vertebra data stats` prints are the measure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Channels {
+    /// Probability that a view is changed at all.
+    pub probability: f64,
+    /// A factor is drawn for each channel from [max(0, 1 − g), 1 + g].
+    pub gain: f64,
+    /// A share of the range is drawn for each channel from [−o, o] and added.
+    pub offset: f64,
+    /// An exponent of samples in [0, 1] is drawn for each channel from [1/g, g], uniformly in the logarithm; g ≥ 1.
+    pub gamma: f64,
+    /// The standard deviation of Gaussian noise, a share of the range, is drawn for the view from [low, high].
+    pub noise: [f64; 2],
+    /// Probability that one channel, any of them, becomes 0 in a view that is changed.
+    pub drop: f64,
 }
 
 /// Gaussian blur by Pillow's three extended box passes.
@@ -100,6 +124,7 @@ impl Default for ViewSpec {
             flip: 0.5,
             jitter: Jitter::default(),
             grayscale: 0.2,
+            channels: Channels::default(),
             blur: Blur::default(),
             solarize: 0.1,
         }
@@ -119,6 +144,25 @@ impl Default for Crop {
 impl Default for Jitter {
     fn default() -> Self {
         Self { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 }
+    }
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self { probability: 1.0, gain: 0.0, offset: 0.0, gamma: 1.0, noise: [0.0; 2], drop: 0.0 }
+    }
+}
+
+impl Channels {
+    /// Whether these are the values that a recipe need not write.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether no strength is given, so that no view can be changed.
+    pub fn is_off(&self) -> bool {
+        let Self { gain, offset, gamma, noise, drop, .. } = *self;
+        (gain, offset, gamma, noise[1], drop) == (0.0, 0.0, 1.0, 0.0, 0.0)
     }
 }
 
@@ -182,12 +226,14 @@ impl ViewSpec {
         ordered("crop.ratio", self.crop.ratio)?;
         ordered("blur.sigma", self.blur.sigma)?;
         self.jitter.check().map_err(|error| error.under("jitter"))?;
+        self.channels.check(channels).map_err(|error| error.under("channels"))?;
         for (field, chance) in
             [("jitter.probability", self.jitter.probability), ("grayscale", self.grayscale)]
         {
             if channels != 3 && chance > 0.0 {
                 let problem = format!(
-                    "colour is defined for 3 channels, and these images have {channels}; set it to 0"
+                    "colour is defined for 3 channels, and these images have {channels}; set it to 0 and use `channels` \
+                     (gain, offset, gamma, noise), which is defined for any number"
                 );
                 return refuse(field, &problem);
             }
@@ -213,6 +259,39 @@ impl Jitter {
         }
         if !(0.0..=0.5).contains(&self.hue) {
             return refuse("hue", &format!("turns in [0, 0.5] are needed, found {}", self.hue));
+        }
+        Ok(())
+    }
+}
+
+impl Channels {
+    fn check(&self, channels: usize) -> Result<(), PlanError> {
+        let Self { probability: chance, gain, offset, gamma, noise: [low, high], drop } = *self;
+        probability("probability", chance)?;
+        probability("drop", drop)?;
+        if !(gain.is_finite() && gain >= 0.0) {
+            return refuse("gain", &format!("a strength of 0 or more is needed, found {gain}"));
+        }
+        if !(0.0..=1.0).contains(&offset) {
+            let problem = format!("a share of the range in [0, 1] is needed, found {offset}");
+            return refuse("offset", &problem);
+        }
+        if !(gamma.is_finite() && gamma >= 1.0) {
+            let problem = format!(
+                "the largest exponent, 1 or more, is needed (its inverse is the smallest), found {gamma}"
+            );
+            return refuse("gamma", &problem);
+        }
+        if !(0.0 <= low && low <= high && high <= 1.0) {
+            let problem = format!(
+                "two shares of the range in [0, 1] are needed, the smaller one first, found [{low}, {high}]"
+            );
+            return refuse("noise", &problem);
+        }
+        if drop > 0.0 && channels < 2 {
+            let problem =
+                format!("{channels} channel cannot be dropped, nothing would be left; set it to 0");
+            return refuse("drop", &problem);
         }
         Ok(())
     }

@@ -4,6 +4,17 @@
 use crate::image::{Image, Samples};
 use crate::record::CropBox;
 
+/// A sample of 8 or 16 bits.
+pub trait Depth: Copy + Ord + Default + Send + 'static {
+    /// The largest sample, which stands for 1.
+    const TOP: f32;
+    /// The sample as a number in `0..=TOP`.
+    fn number(self) -> f32;
+    /// The largest sample less this one.
+    #[must_use]
+    fn inverse(self) -> Self;
+}
+
 /// `channels × height × width` samples, plane after plane, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planes<T> {
@@ -20,7 +31,31 @@ pub enum AnyPlanes {
     U16(Planes<u16>),
 }
 
-impl<T: Copy + Default> Planes<T> {
+impl Depth for u8 {
+    const TOP: f32 = 255.0;
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.into()
+    }
+    #[inline(always)]
+    fn inverse(self) -> Self {
+        !self
+    }
+}
+
+impl Depth for u16 {
+    const TOP: f32 = 65_535.0;
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.into()
+    }
+    #[inline(always)]
+    fn inverse(self) -> Self {
+        !self
+    }
+}
+
+impl<T: Depth> Planes<T> {
     /// Takes another shape. The samples are whatever they were, or 0.
     pub fn reshape(&mut self, width: usize, height: usize, channels: usize) {
         (self.width, self.height, self.channels) = (width, height, channels);
@@ -165,16 +200,17 @@ impl AnyPlanes {
         }
     }
 
-    /// Becomes three channels of 8 bits, as [`Image::into_rgb`] does; `false`, and nothing is changed, where no colour is
-    /// defined.
+    /// Sees to the channels: with 3 wanted, grey becomes three equal ones. Whether there are as many as wanted then; where
+    /// not, nothing is changed.
     #[must_use]
-    pub fn make_rgb(&mut self) -> bool {
-        let defined = matches!(self.channels(), 1 | 3);
-        if defined {
-            self.narrow();
-            self.as_u8_mut().repeat_grey();
+    pub fn fit(&mut self, channels: usize) -> bool {
+        if channels == 3 {
+            match self {
+                Self::U8(it) => it.repeat_grey(),
+                Self::U16(it) => it.repeat_grey(),
+            }
         }
-        defined
+        self.channels() == channels
     }
 
     /// The planes of an image.

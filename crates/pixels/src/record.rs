@@ -14,6 +14,9 @@ pub struct ViewRecord {
     /// `None` when the jitter was not applied.
     pub jitter: Option<JitterRecord>,
     pub grayscale: bool,
+    /// `None` when no channel was changed on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<ChannelsRecord>,
     /// Standard deviation in pixels, `None` when not blurred.
     pub blur: Option<f32>,
     pub solarized: bool,
@@ -41,10 +44,34 @@ pub struct JitterRecord {
     pub hue: f32,
 }
 
+/// What was done to the channels one by one, in this order: gain and offset, gamma, noise; or the drop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelsRecord {
+    /// One factor per channel; 1 changes nothing.
+    pub gain: Vec<f32>,
+    /// What is added to each channel after its gain, as a share of the range; 0 changes nothing.
+    pub offset: Vec<f32>,
+    /// One exponent per channel; 1 changes nothing, a smaller one brightens.
+    pub gamma: Vec<f32>,
+    /// Standard deviation of the noise as a share of the range; 0 is none.
+    pub noise: f32,
+    /// Names the noise, together with channel and pixel. Below 2⁵³, so that every reader of JSON keeps it.
+    pub noise_seed: u64,
+    /// The channel that was made 0, counted from 0.
+    pub dropped: Option<usize>,
+}
+
 /// The layout of [`ViewRecord::vector`]; stored with whatever was trained on it.
 pub const VECTOR_VERSION: u32 = 1;
 
 impl ViewRecord {
+    /// The crop and the flip alone.
+    #[must_use]
+    pub fn geometry(&self) -> Self {
+        let (jitter, grayscale, blur, solarized) = (None, false, None, false);
+        Self { jitter, grayscale, blur, solarized, ..self.clone() }
+    }
+
     /// The record as twenty numbers of about [−1, 1], for predictors that are told what was done:
     ///
     /// | index | content |
@@ -61,7 +88,8 @@ impl ViewRecord {
     /// | 17, 18 | blur: 1 or 0, σ / 2 |
     /// | 19 | solarized: 1 or 0 |
     ///
-    /// Without jitter the factors are neutral and the order is the unpermuted one.
+    /// Without jitter the factors are neutral and the order is the unpermuted one. What was done to single channels
+    /// (`channels`) is no part of this version: its length depends on the images.
     pub fn vector(&self) -> [f32; 20] {
         let jitter = self.jitter.unwrap_or(JitterRecord::NEUTRAL);
         let [width, height] = self.source.map(|side| side as f32);
@@ -118,6 +146,7 @@ impl ViewRecord {
         if self.grayscale {
             words.push("grey".into());
         }
+        words.extend(self.channels.iter().flat_map(ChannelsRecord::describe));
         if let Some(sigma) = self.blur {
             words.push(format!("blur σ {sigma:.1}"));
         }
@@ -125,6 +154,30 @@ impl ViewRecord {
             words.push("solarized".into());
         }
         words.join(", ")
+    }
+}
+
+impl ChannelsRecord {
+    /// What changed something, in words, channel by channel: "gain ×1.20 ×0.95", "noise σ 0.0100", "channel 2 off".
+    fn describe(&self) -> Vec<String> {
+        let list = |name: &str, values: &[f32], neutral: f32, show: fn(f32) -> String| {
+            let changes = values.iter().any(|&value| value != neutral);
+            let shown: Vec<String> = values.iter().map(|&value| show(value)).collect();
+            changes.then(|| format!("{name} {}", shown.join(" ")))
+        };
+        let mut words: Vec<String> = [
+            list("gain", &self.gain, 1.0, |v| format!("×{v:.2}")),
+            list("offset", &self.offset, 0.0, |v| format!("{v:+.4}")),
+            list("γ", &self.gamma, 1.0, |v| format!("{v:.2}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if self.noise > 0.0 {
+            words.push(format!("noise σ {:.4}", self.noise));
+        }
+        words.extend(self.dropped.map(|channel| format!("channel {} off", channel + 1)));
+        words
     }
 }
 

@@ -13,7 +13,7 @@ mod axis;
 mod passes;
 
 use axis::Axis;
-pub use passes::Depth;
+pub use passes::Resampled;
 use passes::{Grid, across, down};
 
 /// A rectangle of a picture, in pixels. Fractions occur where the picture was decoded smaller than it is.
@@ -42,7 +42,7 @@ pub struct Resizer<T> {
     columns: Vec<T>,
 }
 
-impl<T: Depth> Resizer<T> {
+impl<T: Resampled> Resizer<T> {
     /// The part `window` of `area` resampled to `size` (width, height), into `out`. No pixel is read that lies wholly
     /// outside the area. Panics if the area leaves the source or is empty, or the window leaves the size or is empty.
     pub fn run(
@@ -114,7 +114,7 @@ pub fn resize_window(
     window: CropBox,
     interpolation: Interpolation,
 ) -> Image {
-    fn run<T: Depth>(
+    fn run<T: Resampled>(
         planes: &Planes<T>,
         region: CropBox,
         size: [usize; 2],

@@ -2,15 +2,18 @@
 //!
 //! A view is made in two steps: [`choose`] draws every random number into a [`ViewRecord`], and a [`Renderer`] makes the
 //! pixels from the record alone. The transforms come in this order: crop and resize, flip, colour jitter, grey,
-//! blur, solarize.
+//! channels (gain and offset, gamma, noise, drop), blur, solarize.
 
 use crate::draw::{Draw, Purpose, Stream};
 use crate::image::Image;
+use crate::ops::channels::Toned;
 use crate::ops::{self, Blurred};
 use crate::plan::{Crop, Jitter, Preprocess, ViewSpec};
 use crate::planes::{AnyPlanes, Planes};
 use crate::record::{CropBox, JitterRecord, ViewRecord};
-use crate::resize::{Area, Depth, Resizer};
+use crate::resize::{Area, Resizer};
+
+mod channels;
 
 /// Tries of the random resized crop before the centred fallback (torchvision's number).
 const CROP_TRIES: usize = 10;
@@ -21,12 +24,12 @@ const CROP_TRIES: usize = 10;
 /// Colour is defined on 8 bits: where the specification asks for jitter or grey, an RGB image of 16 bits keeps
 /// only its high bytes.
 pub fn render(image: &Image, spec: &ViewSpec, draw: Draw) -> (Image, ViewRecord) {
-    let record = choose([image.width, image.height], spec, draw);
+    let record = choose([image.width, image.height], image.channels, spec, draw);
     (replay(image, spec, &record), record)
 }
 
-/// Draws what is random about a view of an image of `source` size (width, height).
-pub fn choose(source: [usize; 2], spec: &ViewSpec, draw: Draw) -> ViewRecord {
+/// Draws what is random about a view of an image of `source` size (width, height) with so many channels.
+pub fn choose(source: [usize; 2], channels: usize, spec: &ViewSpec, draw: Draw) -> ViewRecord {
     let mut crop = draw.stream(Purpose::Crop);
     let mut blur = draw.stream(Purpose::Blur);
     ViewRecord {
@@ -35,6 +38,7 @@ pub fn choose(source: [usize; 2], spec: &ViewSpec, draw: Draw) -> ViewRecord {
         flipped: draw.stream(Purpose::Flip).chance(spec.flip),
         jitter: choose_jitter(&spec.jitter, &mut draw.stream(Purpose::Jitter)),
         grayscale: draw.stream(Purpose::Grayscale).chance(spec.grayscale),
+        channels: channels::choose(&spec.channels, channels, draw),
         blur: blur
             .chance(spec.blur.probability)
             .then(|| blur.range(spec.blur.sigma[0], spec.blur.sigma[1]) as f32),
@@ -138,7 +142,10 @@ impl Renderer {
 }
 
 /// The transforms that any depth and number of channels can have.
-fn finish<T: Depth + Blurred>(view: &mut Planes<T>, record: &ViewRecord, spare: &mut Vec<T>) {
+fn finish<T: Blurred + Toned>(view: &mut Planes<T>, record: &ViewRecord, spare: &mut Vec<T>) {
+    if let Some(channels) = &record.channels {
+        ops::channels::apply(view, channels);
+    }
     if let Some(sigma) = record.blur {
         ops::gaussian_blur(view, sigma, spare);
     }

@@ -72,7 +72,7 @@ fn same(query: &Picture, neighbour: &Picture) -> Option<bool> {
     Some(query.label.as_ref()? == neighbour.label.as_ref()?)
 }
 
-fn picture(picture: &Picture, kind: &str, class: &str, caption: &Markup) -> Markup {
+pub(crate) fn picture(picture: &Picture, kind: &str, class: &str, caption: &Markup) -> Markup {
     let label = picture.label.as_deref().map(|label| format!(", {label}")).unwrap_or_default();
     html! {
         figure.picture.(class) {

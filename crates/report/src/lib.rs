@@ -1,7 +1,7 @@
 //! Records of a run in, one self-contained page out. No torch.
 //!
 //! [`record`] defines what the library writes into a run folder and scripts read: those names are a contract.
-//! [`page::write`] turns a run folder into `report.html`.
+//! [`page::write`] turns a run folder into `report.html`, [`sheet::write`] a look at a data set into a page of its pictures.
 
 mod axis;
 mod curves;
@@ -12,6 +12,7 @@ mod plot;
 pub mod record;
 mod run;
 mod scores;
+pub mod sheet;
 mod words;
 
 pub use error::ReportError;

@@ -2,7 +2,7 @@
 
 mod views;
 
-pub use views::{Length, ViewBench, ViewSpeed};
+pub use views::{Length, ViewBench, ViewCheck, ViewSpeed};
 
 use std::time::Instant;
 

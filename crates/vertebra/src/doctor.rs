@@ -5,7 +5,7 @@ use tch::{Cuda, Device};
 use crate::bench::{self, Length, ViewBench};
 use crate::error::Result;
 use crate::hardware;
-use crate::recipe::{Precision, RawRecipe};
+use crate::recipe::{Precision, RawRecipe, Recipe};
 
 /// A small run like many first runs: ResNet-18 at 32 pixels, VICReg.
 const RECIPE: &str = r#"
@@ -63,7 +63,7 @@ pub fn measure() -> Result<Vec<Fact>> {
         )
     };
     let fact = |name, value: String| Fact { name, value };
-    Ok(vec![
+    let mut facts = vec![
         fact("views", format!("{:.0} images/s, two views of 32 px each", views.images_per_s)),
         fact(
             "step",
@@ -73,7 +73,25 @@ pub fn measure() -> Result<Vec<Fact>> {
             ),
         ),
         fact("bound by", verdict),
-    ])
+    ];
+    if share > 1.0 && Device::cuda_if_available() != Device::Cpu {
+        facts.push(fact("advice", finish_advice(&recipe, views.images_per_s)?));
+    }
+    Ok(facts)
+}
+
+/// Whether a GPU that waits for views should compute a part of them.
+fn finish_advice(recipe: &Recipe, images_per_s: f64) -> Result<String> {
+    let mut bench = ViewBench::of_recipe(recipe);
+    bench.options.form.geometry_only = true;
+    let gain = bench.run(Length::Seconds(4.0))?.images_per_s / images_per_s;
+    Ok(if gain > 1.1 {
+        format!(
+            "data.finish = \"device\": {gain:.1} times as many views when the GPU does their colour"
+        )
+    } else {
+        "data.finish = \"loader\": the GPU would save nothing".into()
+    })
 }
 
 /// The vector instructions that matter here, as this processor has them.

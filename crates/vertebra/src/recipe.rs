@@ -15,6 +15,10 @@ use crate::models::BackboneConfig;
 use crate::models::weights::nearest;
 use crate::training::optim::OptimizerConfig;
 
+mod statistics;
+
+pub use statistics::Statistics;
+
 /// A recipe as written, not yet checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,14 +58,18 @@ pub struct RawRecipe {
     pub data: Data,
     #[serde(default = "two_views")]
     pub views: Vec<ViewSpec>,
-    #[serde(default = "Normalize::imagenet")]
-    pub normalize: Normalize,
+    #[serde(default)]
+    pub normalize: Statistics,
     pub backbone: BackboneConfig,
     pub method: MethodConfig,
     pub optimizer: OptimizerConfig,
     #[serde(default)]
     pub evaluation: Evaluation,
 }
+
+/// What to do about statistics that do not fit.
+const MEASURE: &str = "give one number per channel, as `vertebra data stats` prints them, or let them be measured: \
+                       normalize = \"measured\"";
 
 /// Where the images come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +88,20 @@ pub struct Data {
     /// changes the view's samples by two levels or so.
     #[serde(default)]
     pub exact: bool,
+    /// Where colour, blur and solarize are computed; `doctor` says which is faster here.
+    #[serde(default)]
+    pub finish: Finish,
+}
+
+/// Where the photometric part of a view is computed. Both give the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// By the threads that make views.
+    #[default]
+    Loader,
+    /// By the device of the network, for a GPU that waits for the loader. Three channels only.
+    Device,
 }
 
 /// How the encoder is judged, during the run and at its end.
@@ -113,6 +135,13 @@ impl std::ops::Deref for Recipe {
     }
 }
 
+impl Recipe {
+    /// The same recipe with its statistics in numbers.
+    pub fn normalized_by(&self, normalize: Normalize) -> Result<Self> {
+        RawRecipe { normalize: Statistics::Given(normalize), ..self.0.clone() }.check()
+    }
+}
+
 impl RawRecipe {
     /// Reads a recipe file, then applies `key=value` settings to it (`optimizer.lr=0.1`, `views.0.size=64`).
     pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
@@ -142,16 +171,41 @@ impl RawRecipe {
     pub fn check(self) -> Result<Recipe> {
         self.check_numbers()?;
         let plan_error = |error: pixels::plan::PlanError| Error::Recipe {
+            hint: error.field.starts_with("normalize").then(|| MEASURE.into()),
             field: error.field,
             problem: error.problem,
-            hint: None,
         };
         self.plan().check(self.data.channels).map_err(plan_error)?;
         self.preprocess().check(self.data.channels).map_err(plan_error)?;
+        if self.data.finish == Finish::Device && self.data.channels != 3 {
+            return Err(Error::Recipe {
+                field: "data.finish".into(),
+                problem: format!("\"device\" needs 3 channels, got {}", self.data.channels),
+                hint: Some("leave it out: \"loader\" takes any number of channels".into()),
+            });
+        }
         self.backbone.check()?;
+        self.check_narrow()?;
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;
         Ok(Recipe(self))
+    }
+
+    /// libtorch 2.11's convolutions of fewer than 16 channels corrupt memory in single precision where a processor has
+    /// AVX-512 and images are larger than 32 pixels; LOG.md has the sizes.
+    fn check_narrow(&self) -> Result<()> {
+        let largest = self.views.iter().map(|view| view.size).max().unwrap_or(0);
+        if self.backbone.least_channels() >= 16 || largest <= 32 {
+            return Ok(());
+        }
+        Err(Error::Recipe {
+            field: "backbone.width".into(),
+            problem: format!(
+                "at least 16 channels are needed for views of {largest} pixels, got {}",
+                self.backbone.least_channels()
+            ),
+            hint: Some("narrower networks crash libtorch above 32 pixels".into()),
+        })
     }
 
     fn check_numbers(&self) -> Result<()> {
@@ -185,7 +239,10 @@ impl RawRecipe {
     }
 
     pub fn plan(&self) -> ViewPlan {
-        ViewPlan { views: self.views.clone(), normalize: self.normalize.clone() }
+        ViewPlan {
+            views: self.views.clone(),
+            normalize: self.normalize.numbers(self.data.channels),
+        }
     }
 
     /// How the frozen encoder sees an image.
@@ -196,7 +253,7 @@ impl RawRecipe {
                 resize: if size > 64 { (size * 8).div_ceil(7) } else { size },
                 crop: size,
                 interpolation: Interpolation::Bicubic,
-                normalize: self.normalize.clone(),
+                normalize: self.normalize.numbers(self.data.channels),
             }
         })
     }

@@ -61,6 +61,10 @@ pub struct Views {
     /// Measure this many passes over the images instead, and note the memory after each.
     #[arg(long, conflicts_with = "seconds")]
     epochs: Option<u64>,
+    /// Check the promises instead: views recorded from torchvision on Pillow, and the loader's views of these images
+    /// against views of the whole images.
+    #[arg(long)]
+    check: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -110,7 +114,11 @@ impl Views {
         options.batch = self.batch.unwrap_or(options.batch);
         options.workers = self.workers.unwrap_or(options.workers);
         options.exact |= self.exact;
-        options.form = Form { kind: self.numbers, channels_last: self.channels_last };
+        options.form =
+            Form { kind: self.numbers, channels_last: self.channels_last, geometry_only: false };
+        if self.check {
+            return print(&bench.check()?, self.json);
+        }
         let length = self.epochs.map_or(Length::Seconds(self.seconds), Length::Epochs);
         print(&bench.run(length)?, self.json)
     }

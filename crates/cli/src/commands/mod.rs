@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod embed;
+mod pack;
 mod pretrain;
 mod probe;
 mod report;

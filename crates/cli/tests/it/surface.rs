@@ -207,6 +207,61 @@ fn data_can_be_looked_at() {
 }
 
 #[test]
+fn copies_are_named_within_a_source_and_between_two() {
+    let desk = Desk::new();
+    let (a, b) = (desk.path("a"), desk.path("b"));
+    for (out, uri) in [(&a, "world:?size=32&count=12"), (&b, "world:?size=32&count=4&seed=2")] {
+        said(vertebra(["data", "world", uri, "--out"]).arg(out)).done();
+    }
+    let some = |folder: &Path| {
+        let class = fs::read_dir(folder).expect("a folder").next().expect("a class").expect("one");
+        fs::read_dir(class.path()).expect("a class").next().expect("an image").expect("one").path()
+    };
+    let (first, class) = (some(&a), some(&a).parent().expect("a folder").to_owned());
+    fs::copy(&first, class.join("copy.png")).expect("copied");
+    let other = some(&b).parent().expect("a folder").join("leak.png");
+    fs::copy(&first, other).expect("copied");
+    let sheet = desk.path("sheet.html");
+    let mut command = vertebra(["data", "inspect", "--json"]);
+    command.arg(&a).arg("--against").arg(&b).arg("--sheet").arg(&sheet);
+    let found = said(&mut command).done().json();
+    has_keys(
+        found.as_object().expect("an object"),
+        &["conversions", "channels", "duplicates", "near_duplicates", "against"],
+    );
+    let members = found["duplicates"][0]["members"].as_array().expect("a group");
+    assert_eq!((members.len(), &found["duplicates"][0]["conflict"]), (2, &false.into()));
+    assert_eq!((&found["against"]["equal"], &found["against"]["images"]), (&1.into(), &5.into()));
+    let page = fs::read_to_string(sheet).expect("the sheet");
+    for word in ["copy.png", "leak.png", "In both, equal", "data:image/png", "13 images"] {
+        assert!(page.contains(word), "no {word}");
+    }
+    assert!(!page.contains("src=\"http") && page.trim_end().ends_with("</html>"));
+    let text = said(vertebra(["data", "inspect"]).arg(&a)).done().out;
+    assert!(text.contains("copy.png") && text.contains("equal to the bit: 1 groups"), "{text}");
+}
+
+#[test]
+fn statistics_are_printed_as_a_recipe_has_them() {
+    let world = "world:?size=32&count=20";
+    let found = said(&mut vertebra(["data", "stats", "--json", world])).done().json();
+    has_keys(found.as_object().expect("an object"), &["images", "skipped", "pixels", "channels"]);
+    assert_eq!(found["channels"].as_array().map(Vec::len), Some(3));
+    let text = said(&mut vertebra(["data", "stats", world])).done().out;
+    let numbers = |of: &str| {
+        let numbers = found["channels"].as_array().expect("a list").iter();
+        let shown = numbers.map(|it| format!("{:.6}", it[of].as_f64().expect("a number")));
+        format!("{of} = [{}]", shown.collect::<Vec<_>>().join(", "))
+    };
+    assert!(
+        text.contains(&format!("[normalize]\n{}\n{}\n", numbers("mean"), numbers("std"))),
+        "{text}"
+    );
+    let five = ["data", "stats", "--channels", "5", world];
+    said(&mut vertebra(five)).refused(1, &["5 channels are wanted, 3 found", "--channels 3"]);
+}
+
+#[test]
 fn the_machine_can_be_examined() {
     let facts = said(&mut vertebra(["doctor", "--quick", "--json"])).done().json();
     has_keys(
@@ -228,6 +283,7 @@ fn every_command_explains_itself() {
         "report",
         "data",
         "data inspect",
+        "data stats",
         "data world",
         "weights",
         "weights export",

@@ -11,6 +11,8 @@
     reason = "the hot loops are inlined into a function per instruction set"
 )]
 
+use std::cell::RefCell;
+
 use super::DecodeError;
 use super::orientation::{self, Orientation};
 use crate::image::Image;
@@ -122,20 +124,36 @@ pub fn decode_region(
 /// The whole image, upright.
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let Header { width, height, channels, orientation } = header(bytes)?;
-    let mut planes = Vec::new();
-    let region = CropBox { top: 0, left: 0, height, width };
-    decode_region(bytes, region, 1, &mut Scratch::default(), &mut planes)?;
-    if channels > 1 {
-        let mut samples = vec![0; planes.len()];
-        let (red, rest) = planes.split_at(width * height);
-        let (green, blue) = rest.split_at(width * height);
-        let colours = red.iter().zip(green).zip(blue);
-        for (pixel, ((&red, &green), &blue)) in samples.as_chunks_mut().0.iter_mut().zip(colours) {
-            *pixel = [red, green, blue];
+    let samples = MEMORY.with_borrow_mut(|(scratch, planes)| {
+        let region = CropBox { top: 0, left: 0, height, width };
+        let samples = decode_region(bytes, region, 1, scratch, planes)
+            .map(|()| if channels == 1 { planes.clone() } else { interleaved(planes) });
+        if samples.is_err() || planes.len() > KEPT {
+            (*scratch, *planes) = Default::default();
         }
-        planes = samples;
+        samples
+    })?;
+    Ok(orientation::apply(Image::from_u8(width, height, channels, samples), orientation))
+}
+
+/// What [`decode`] keeps of an image for the next one of the same thread, at most, in samples.
+const KEPT: usize = 1 << 24;
+
+thread_local! {
+    /// Memory of [`decode`]: fresh pages cost as much as the work on a small image.
+    static MEMORY: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
+}
+
+/// Three planes, pixel by pixel.
+fn interleaved(planes: &[u8]) -> Vec<u8> {
+    let (red, rest) = planes.split_at(planes.len() / 3);
+    let (green, blue) = rest.split_at(rest.len() / 2);
+    let mut samples = vec![0; planes.len()];
+    let colours = red.iter().zip(green).zip(blue);
+    for (pixel, ((&red, &green), &blue)) in samples.as_chunks_mut().0.iter_mut().zip(colours) {
+        *pixel = [red, green, blue];
     }
-    Ok(orientation::apply(Image::from_u8(width, height, channels, planes), orientation))
+    samples
 }
 
 fn check_region(frame: &Frame, region: CropBox, shrink: usize) -> Result<(), DecodeError> {

@@ -1,17 +1,18 @@
-//! TIFF as microscopes and scanners write it: 1 to 16 bits, any number of channels, strips or tiles, interleaved or
-//! planar.
+//! TIFF as microscopes and scanners write it: integers and floats, any number of channels, strips or tiles, interleaved
+//! or planar.
 
 use std::io::Cursor;
 
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
-use tiff::{ColorType, TiffError};
+use tiff::{ColorType, TiffError, TiffUnsupportedError};
 
+use super::depth::{Conversion, to_sixteen};
 use super::transparency::over_white;
 use super::{DecodeError, MAX_SAMPLES, check_size, directory, orientation};
 use crate::image::{Image, Samples};
 
-pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<(Image, Option<Conversion>), DecodeError> {
     let greyed = without_palette(bytes);
     let indexed = greyed.is_some();
     let bytes = greyed.as_deref().unwrap_or(bytes);
@@ -20,22 +21,52 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     let color = decoder.colortype().map_err(explain)?;
     let channels = usize::from(color.num_samples());
     check_size(width.into(), height.into(), channels as u64)?;
+    refuse_tiles_in_planes(&mut decoder, channels)?;
     let upright = decoder.find_tag_unsigned(Tag::Orientation).ok().flatten();
+    let declared = declared_range(&mut decoder);
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(explain)?;
     let (width, height) = (width as usize, height as usize);
     let size = Size { width, height, channels, planes: layout.planes.max(1) };
-    let samples = match result {
-        DecodingResult::U8(samples) => Samples::U8(match color.bit_depth() {
-            8 => size.interleave(&samples)?,
-            bits @ 1..=7 => size.interleave(&size.unpack(&samples, bits, indexed)?)?,
-            bits => return Err(unsupported(color, bits)),
-        }),
-        DecodingResult::U16(samples) => Samples::U16(size.interleave(&samples)?),
-        _ => return Err(unsupported(color, color.bit_depth())),
-    };
+    let (samples, conversion) = size.samples(&result, color, indexed, declared)?;
+    let has_alpha = matches!(color, ColorType::GrayA(_) | ColorType::RGBA(_));
+    if let (Some(Conversion::Rescaled { low, high }), true) = (conversion, has_alpha) {
+        let problem = format!("colours from {low} to {high} together with transparency");
+        return Err(DecodeError::new(problem).with_hint("write the file without transparency"));
+    }
     let image = in_colour(Image { width, height, channels, samples }, color)?;
-    Ok(orientation::apply(image, upright.and_then(orientation::Orientation::new)))
+    let image = orientation::apply(image, upright.and_then(orientation::Orientation::new));
+    Ok((image, conversion))
+}
+
+/// The library panics on these.
+fn refuse_tiles_in_planes(
+    decoder: &mut Decoder<Cursor<&[u8]>>,
+    channels: usize,
+) -> Result<(), DecodeError> {
+    const PLANAR: u16 = 2;
+    let planar = decoder.find_tag_unsigned(Tag::PlanarConfiguration).ok().flatten() == Some(PLANAR);
+    let tiled = decoder.find_tag(Tag::TileOffsets).is_ok_and(|tag| tag.is_some());
+    if planar && tiled && channels > 1 {
+        return Err(DecodeError::new("tiles of which each holds one channel are not read")
+            .with_hint("write the file in strips, or with the channels of a pixel side by side"));
+    }
+    Ok(())
+}
+
+/// The lowest and highest sample as the file declares them, over all channels.
+fn declared_range(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<[f64; 2]> {
+    let mut numbers = |tag| {
+        let value = decoder.find_tag(tag).ok()??;
+        let single =
+            || value.clone().into_f32_vec().map(|v| v.into_iter().map(f64::from).collect());
+        let signed = || value.clone().into_i64_vec().map(|v| v.iter().map(|&v| v as f64).collect());
+        let double: Result<Vec<f64>, TiffError> = value.clone().into_f64_vec();
+        double.or_else(|_| single()).or_else(|_| signed()).ok()
+    };
+    let low = numbers(Tag::SMinSampleValue)?.into_iter().fold(f64::INFINITY, f64::min);
+    let high = numbers(Tag::SMaxSampleValue)?.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    Some([low, high])
 }
 
 /// The file with its palette indices declared as grey, which the library reads; `None` if it has no palette.
@@ -78,6 +109,58 @@ impl Size {
         }
         let pixel = |i: usize| samples[i..].iter().step_by(pixels).copied();
         Ok((0..pixels).flat_map(pixel).collect())
+    }
+
+    /// The samples as an image holds them, and what was done to those of another kind. `declared` is the file's own
+    /// range.
+    fn samples(
+        &self,
+        result: &DecodingResult,
+        color: ColorType,
+        indexed: bool,
+        declared: Option<[f64; 2]>,
+    ) -> Result<(Samples, Option<Conversion>), DecodeError> {
+        let wide = |(samples, conversion)| (Samples::U16(samples), Some(conversion));
+        let shifted = |samples| (samples, Some(Conversion::Shifted));
+        Ok(match result {
+            DecodingResult::U8(v) => match color.bit_depth() {
+                8 => (Samples::U8(self.interleave(v)?), None),
+                bits @ 1..=7 => {
+                    (Samples::U8(self.interleave(&self.unpack(v, bits, indexed)?)?), None)
+                }
+                bits => return Err(unsupported(color, bits)),
+            },
+            DecodingResult::U16(v) => (Samples::U16(self.interleave(v)?), None),
+            DecodingResult::I8(v) => {
+                let samples = self.interleave(v)?.into_iter().map(|v| v as u8 ^ 0x80);
+                shifted(Samples::U8(samples.collect()))
+            }
+            DecodingResult::I16(v) => {
+                let samples = self.interleave(v)?.into_iter().map(|v| v as u16 ^ 0x8000);
+                shifted(Samples::U16(samples.collect()))
+            }
+            DecodingResult::U32(v) => {
+                wide(to_sixteen(&self.interleave(v)?, f64::from, false, declared)?)
+            }
+            DecodingResult::I32(v) => {
+                wide(to_sixteen(&self.interleave(v)?, f64::from, false, declared)?)
+            }
+            DecodingResult::U64(v) => {
+                wide(to_sixteen(&self.interleave(v)?, |v| v as f64, false, declared)?)
+            }
+            DecodingResult::I64(v) => {
+                wide(to_sixteen(&self.interleave(v)?, |v| v as f64, false, declared)?)
+            }
+            DecodingResult::F16(v) => {
+                wide(to_sixteen(&self.interleave(v)?, f64::from, true, declared)?)
+            }
+            DecodingResult::F32(v) => {
+                wide(to_sixteen(&self.interleave(v)?, f64::from, true, declared)?)
+            }
+            DecodingResult::F64(v) => {
+                wide(to_sixteen(&self.interleave(v)?, |v| v, true, declared)?)
+            }
+        })
     }
 
     /// Samples of fewer than 8 bits, packed into bytes row by row, as whole bytes. Intensities are spread over 0 to
@@ -152,6 +235,10 @@ fn explain(error: TiffError) -> DecodeError {
         TiffError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             DecodeError::truncated()
         }
+        TiffError::UnsupportedError(
+            error @ TiffUnsupportedError::UnsupportedCompressionMethod(_),
+        ) => DecodeError::from(error)
+            .with_hint("write the file again with LZW, Deflate or no compression"),
         error => DecodeError::from(error),
     }
 }

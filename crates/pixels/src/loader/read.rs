@@ -114,8 +114,7 @@ impl Reader {
     /// Sees to the channels: with three wanted, everything becomes RGB; otherwise there must be just as many.
     fn fit(&self, index: usize, part: &mut AnyPlanes) -> Result<(), SourceError> {
         let found = part.channels();
-        if (self.channels == 3 && part.make_rgb()) || (self.channels != 3 && self.channels == found)
-        {
+        if part.fit(self.channels) {
             return Ok(());
         }
         let problem = format!("{} channels are wanted, {found} found", self.channels);

@@ -8,7 +8,7 @@ use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
 use crate::source::{Source, SourceError, Stored};
 use crate::view;
 
-use super::{Batch, Loader, LoaderOptions, Prepared, prepared};
+use super::{Batch, Loader, LoaderOptions, Prepared, Share, prepared};
 
 /// Grey squares of different brightness; some cannot be read, one makes the reader panic.
 struct Squares {
@@ -61,6 +61,7 @@ fn options(workers: usize) -> LoaderOptions {
     LoaderOptions {
         seed: 7,
         batch: 4,
+        share: Share::ALL,
         workers,
         channels: 3,
         strict: false,
@@ -107,6 +108,60 @@ fn starting_at_a_step_gives_the_tail_of_starting_at_the_first() {
         let tail = all(loader(squares(11, &[3]), 3).batches(start..7).expect("threads"));
         assert!(same(&whole[start as usize..], &tail));
     }
+}
+
+#[test]
+fn the_ranks_make_together_what_one_makes_alone() {
+    let whole = all(loader(squares(11, &[3]), 2).batches(0..5).expect("threads"));
+    for ranks in [2, 4] {
+        let of_rank = |rank| {
+            let options = LoaderOptions { share: Share { rank, ranks }, ..options(2) };
+            let loader = Loader::new(squares(11, &[3]), plan(), options).expect("a loader");
+            all(loader.batches(0..5).expect("threads"))
+        };
+        let parts: Vec<Vec<Batch>> = (0..ranks).map(of_rank).collect();
+        for (step, whole) in whole.iter().enumerate() {
+            let parts = || parts.iter().map(|part| &part[step]);
+            let samples: Vec<usize> = parts().flat_map(|part| part.samples.clone()).collect();
+            assert_eq!(samples, whole.samples);
+            for (number, view) in whole.views.iter().enumerate() {
+                let of = |part: &Batch| part.views[number].data.as_f32().expect("f32").to_vec();
+                assert!(parts().flat_map(of).eq(view.data.as_f32().expect("f32").iter().copied()));
+                let records = parts().flat_map(|part| part.records[number].clone());
+                assert!(records.eq(whole.records[number].iter().cloned()));
+            }
+        }
+    }
+    let uneven = LoaderOptions { share: Share { rank: 0, ranks: 3 }, ..options(2) };
+    assert!(Loader::new(squares(11, &[]), plan(), uneven).is_err());
+}
+
+/// One number for everything that an epoch shows.
+fn hash_of_epoch(workers: usize, start: u64, exact: bool) -> u64 {
+    let options = LoaderOptions { exact, ..options(workers) };
+    let source = crate::source::open("world:?size=40&count=50").expect("a source");
+    let loader = Loader::new(source, plan(), options).expect("a loader");
+    let steps = loader.batches_per_epoch();
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |number: u64| hash = (hash ^ number).wrapping_mul(0x100_0000_01b3);
+    // A run that stopped at `start` and was taken up again there.
+    let parts = [0..start, start..2 * steps];
+    for batch in parts.into_iter().flat_map(|part| all(loader.batches(part).expect("threads"))) {
+        batch.samples.iter().for_each(|sample| add(*sample as u64));
+        for view in &batch.views {
+            view.data.as_f32().expect("f32").iter().for_each(|v| add(u64::from(v.to_bits())));
+        }
+    }
+    hash
+}
+
+#[test]
+fn whole_epochs_are_the_same_for_any_number_of_workers_and_any_restart() {
+    let one = hash_of_epoch(1, 0, true);
+    for (workers, start) in [(2, 0), (3, 5), (7, 12), (1, 23)] {
+        assert_eq!(hash_of_epoch(workers, start, true), one, "{workers} workers, from {start}");
+    }
+    assert_eq!(hash_of_epoch(4, 3, false), one, "only JPEG files are decoded smaller");
 }
 
 #[test]

@@ -3,14 +3,12 @@
 //! The boxes are "extended" (Gwosdek et al. 2011): 2r + 1 full samples and a fraction of one more at either end, so
 //! that the variance of the three together is exactly σ². Each pass rounds to the image's depth.
 
-use super::Sample;
-use crate::planes::Planes;
+use crate::planes::{Depth, Planes};
 use crate::simd::widest;
 
-/// Fractional bits of a weight.
-const PRECISION: u32 = 24;
+const PRECISION: u32 = BoxKernel::PRECISION;
 const HALF: u32 = 1 << (PRECISION - 1);
-const PASSES: usize = 3;
+const PASSES: usize = BoxKernel::PASSES;
 
 /// Blurs with standard deviation `sigma` in pixels; edges are continued by their last sample. 0 changes nothing.
 /// `spare` is memory that is used again.
@@ -56,10 +54,10 @@ fn continue_row<T: Copy>(line: &mut [T], reach: usize) {
 }
 
 /// A sample that can be blurred: how wide its sums are.
-pub trait Blurred: Sample {
+pub trait Blurred: Depth {
     /// The sum of `inner` samples times their weight and `ends` times theirs, rounded.
     fn weigh(inner: [Self; 3], more: u32, ends: [Self; 2], kernel: BoxKernel) -> Self;
-    fn number(self) -> u32;
+    fn wide(self) -> u32;
 }
 
 impl Blurred for u8 {
@@ -72,7 +70,7 @@ impl Blurred for u8 {
     }
 
     #[inline(always)]
-    fn number(self) -> u32 {
+    fn wide(self) -> u32 {
         self.into()
     }
 }
@@ -86,7 +84,7 @@ impl Blurred for u16 {
     }
 
     #[inline(always)]
-    fn number(self) -> u32 {
+    fn wide(self) -> u32 {
         self.into()
     }
 }
@@ -94,14 +92,20 @@ impl Blurred for u16 {
 /// `2·radius + 1` samples of weight `inner` between two of weight `edge`; the weights sum to 2²⁴ or one less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoxKernel {
-    radius: usize,
-    inner: u32,
-    edge: u32,
+    /// Full samples on either side of the middle one.
+    pub radius: usize,
+    pub inner: u32,
+    pub edge: u32,
 }
 
 impl BoxKernel {
-    /// The box of which [`PASSES`] together have variance σ².
-    fn new(sigma: f32) -> Self {
+    /// Fractional bits of a weight.
+    pub const PRECISION: u32 = 24;
+    /// Boxes in a row along each axis.
+    pub const PASSES: usize = 3;
+
+    /// The box of which [`BoxKernel::PASSES`] together have variance σ².
+    pub fn new(sigma: f32) -> Self {
         // Pillow keeps these in single precision, which reaches the last bit of the weights.
         let variance = sigma * sigma / PASSES as f32;
         let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;
@@ -175,7 +179,7 @@ fn weigh<'a, T: Blurred>(out: &mut [T], shifted: impl Fn(usize) -> &'a [T], kern
         }
         radius => {
             for i in 0..n {
-                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].number()).sum();
+                let inner = (4..=2 * radius + 1).map(|by| shifted(by)[i].wide()).sum();
                 let near = [1, 2, 3].map(|by| shifted(by)[i]);
                 out[i] = T::weigh(near, inner, [low[i], high[i]], kernel);
             }

@@ -46,13 +46,7 @@ impl Shards {
         }
         let (current, complete) = (None, Vec::new());
         let shards = Self { out: out.to_owned(), limit, opening, current, complete, bytes: 0 };
-        // Later shards of an older, longer pack would be taken for part of this one.
-        let first = shards.name(0);
-        if first.exists() {
-            let problem = "this file is already there, and files are not overwritten";
-            return Err(SourceError::new(first.to_string_lossy(), problem)
-                .hint("remove it with its like, or choose another name"));
-        }
+        free(&shards.name(0))?;
         Ok(shards)
     }
 
@@ -90,11 +84,18 @@ impl Shards {
     pub(super) fn finish(mut self) -> Result<(Vec<PathBuf>, u64), SourceError> {
         self.close()?;
         let mut paths = Vec::new();
-        for [partial, path] in std::mem::take(&mut self.complete) {
-            fs::rename(&partial, &path).map_err(|error| failed(&path, &error))?;
-            write_index(&path).map_err(|error| failed(&path, &error))?;
-            paths.push(path);
+        for [partial, path] in &self.complete {
+            let named = fs::rename(partial, path);
+            paths.push(path.clone());
+            if let Err(error) = named.and_then(|()| write_index(path)) {
+                // Some shards of many would look like a smaller data set. The others go with `self`.
+                for path in paths {
+                    drop(fs::remove_file(path));
+                }
+                return Err(failed(path, &error));
+            }
         }
+        self.complete.clear();
         if let Some(folder) = self.out.parent().and_then(|folder| File::open(folder).ok()) {
             // Makes the new names last; some file systems cannot, and need not.
             drop(folder.sync_all());
@@ -104,6 +105,7 @@ impl Shards {
 
     fn begin(&self) -> Result<Open, SourceError> {
         let path = self.name(self.complete.len());
+        free(&path)?;
         let mut partial = path.clone().into_os_string();
         partial.push(".partial");
         let names = [PathBuf::from(partial), path];
@@ -146,6 +148,16 @@ impl Drop for Shards {
             drop(fs::remove_file(partial));
         }
     }
+}
+
+/// Refuses a name that is taken.
+fn free(path: &Path) -> Result<(), SourceError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let problem = "this file is already there, and files are not overwritten";
+    Err(SourceError::new(path.to_string_lossy(), problem)
+        .hint("remove it with its like, or choose another name"))
 }
 
 /// A header and its data, padded to whole blocks. Owner, time and rights are the same everywhere.

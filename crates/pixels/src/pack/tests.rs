@@ -183,3 +183,16 @@ fn a_real_data_set_survives_packing() {
         );
     }
 }
+
+#[test]
+fn an_error_on_the_way_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Given((0..40).map(|i| image(20 + i, 20, 3)).collect());
+    // In the way of a later shard.
+    std::fs::write(folder.path().join("x-000002.tar"), "").expect("written");
+    let options = PackOptions { shard_bytes: Some(20_000), ..PackOptions::default() };
+    let out = folder.path().join("x.tar");
+    let error = pack(&source, &out, &options, &mut |_, _| {}).expect_err("an error");
+    assert!(error.name.ends_with("x-000002.tar"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
+}

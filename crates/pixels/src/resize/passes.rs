@@ -6,6 +6,7 @@
 use std::ops::{AddAssign, Mul, Range};
 
 use super::axis::{Axis, PRECISION};
+use crate::planes::Depth;
 use crate::simd::widest;
 
 /// Rows that are turned at once.
@@ -14,8 +15,8 @@ const BLOCK: usize = 16;
 /// A square of samples, row by row.
 pub type Tile<T> = [[T; BLOCK]; BLOCK];
 
-/// A sample's depth: how its weighted sums are held and rounded.
-pub trait Depth: Copy + Default + 'static {
+/// A sample that can be resampled: how its weighted sums are held and rounded.
+pub trait Resampled: Depth {
     type Sum: Copy + AddAssign + Mul<Output = Self::Sum>;
     const HALF: Self::Sum;
     fn widen(self) -> Self::Sum;
@@ -33,7 +34,7 @@ pub trait Depth: Copy + Default + 'static {
     }
 }
 
-impl Depth for u8 {
+impl Resampled for u8 {
     // 255 · 2²² times the sum of |weights| (at most 1.3 for the cubic) stays below 2³¹.
     type Sum = i32;
     const HALF: i32 = 1 << (PRECISION - 1);
@@ -59,7 +60,7 @@ impl Depth for u8 {
     }
 }
 
-impl Depth for u16 {
+impl Resampled for u16 {
     type Sum = i64;
     const HALF: i64 = 1 << (PRECISION - 1);
     #[inline]
@@ -118,7 +119,7 @@ impl<'a, T> Grid<'a, T> {
 }
 
 /// The given rows of a plane, resampled along the row, into `out` row by row.
-pub(super) fn across<T: Depth>(
+pub(super) fn across<T: Resampled>(
     grid: &Grid<T>,
     rows: Range<usize>,
     axis: &Axis,
@@ -144,7 +145,7 @@ pub(super) fn across<T: Depth>(
 
 widest! {
     /// Up to sixteen rows; `columns` has room for them, turned, and for what becomes of them.
-    fn across_block[T: Depth](
+    fn across_block[T: Resampled](
         lines: &[&[T]; BLOCK],
         reads: Range<usize>,
         axis: &Axis,
@@ -170,7 +171,11 @@ widest! {
 }
 
 #[inline(always)]
-fn to_columns<T: Depth>(lines: &[&[T]; BLOCK], range: Range<usize>, columns: &mut [[T; BLOCK]]) {
+fn to_columns<T: Resampled>(
+    lines: &[&[T]; BLOCK],
+    range: Range<usize>,
+    columns: &mut [[T; BLOCK]],
+) {
     // Beside a whole number of tiles, the last tile overlaps the one before.
     if range.len() >= BLOCK {
         for tile in 0..range.len().div_ceil(BLOCK) {
@@ -192,7 +197,7 @@ fn to_columns<T: Depth>(lines: &[&[T]; BLOCK], range: Range<usize>, columns: &mu
 }
 
 #[inline(always)]
-fn to_rows<T: Depth>(columns: &[[T; BLOCK]], out: &mut [T]) {
+fn to_rows<T: Resampled>(columns: &[[T; BLOCK]], out: &mut [T]) {
     let width = columns.len();
     if width >= BLOCK && out.len() == BLOCK * width {
         for tile in 0..width.div_ceil(BLOCK) {
@@ -229,7 +234,7 @@ fn chunk_mut<T>(samples: &mut [T], at: usize) -> &mut [T; BLOCK] {
 }
 
 /// All columns of a plane, resampled along the column. Row 0 of the plane is row `first` of the axis.
-pub(super) fn down<T: Depth>(grid: &Grid<T>, first: usize, axis: &Axis, out: &mut [T]) {
+pub(super) fn down<T: Resampled>(grid: &Grid<T>, first: usize, axis: &Axis, out: &mut [T]) {
     let rows = out.chunks_exact_mut(grid.width);
     if axis.identity.is_some() {
         for (target, (row, _)) in rows.zip(axis.outputs()) {
@@ -244,7 +249,7 @@ pub(super) fn down<T: Depth>(grid: &Grid<T>, first: usize, axis: &Axis, out: &mu
 
 widest! {
     /// One row: the weighted sum of rows that follow one another `stride` samples apart.
-    fn down_row[T: Depth](samples: &[T], stride: usize, weights: &[i32], out: &mut [T]) {
+    fn down_row[T: Resampled](samples: &[T], stride: usize, weights: &[i32], out: &mut [T]) {
         let width = out.len();
         let (wide, rest) = out.as_chunks_mut::<64>();
         for (number, target) in wide.iter_mut().enumerate() {
@@ -263,7 +268,7 @@ widest! {
 }
 
 #[inline(always)]
-fn sum_of<T: Depth, const N: usize>(samples: &[T], stride: usize, weights: &[i32]) -> [T; N] {
+fn sum_of<T: Resampled, const N: usize>(samples: &[T], stride: usize, weights: &[i32]) -> [T; N] {
     let mut sums = [T::HALF; N];
     for (t, &weight) in weights.iter().enumerate() {
         let weight = T::weight(weight);

@@ -24,7 +24,7 @@ pub(super) struct Channels {
 
 impl Channels {
     /// Files without any of the suffixes, and samples that lack a channel, are left out and listed as problems.
-    pub(super) fn of_folder(folder: Folder, suffixes: &[String]) -> Result<Self, SourceError> {
+    pub(super) fn of_folder(mut folder: Folder, suffixes: &[String]) -> Result<Self, SourceError> {
         let mut samples: BTreeMap<(usize, &[u8]), Vec<Option<u32>>> = BTreeMap::new();
         let files = folder.files();
         let root = folder.root().to_string_lossy().into_owned();
@@ -67,6 +67,7 @@ impl Channels {
                 format!("as in ?channels=_d0,_d1,_d2; the first file is {}", folder.name(0));
             return Err(SourceError::new(root, problem).hint(example));
         }
+        problems.extend(folder.take_problems());
         let (count, suffixes) = (suffixes.len(), suffixes.join(","));
         Ok(Self { files: chosen, names, count, suffixes, problems, folder })
     }
@@ -103,8 +104,7 @@ impl Source for Channels {
     }
 
     fn problems(&self) -> &[SourceError] {
-        // What the folder has found is about files that are not here either.
-        if self.problems.is_empty() { self.folder.problems() } else { &self.problems }
+        &self.problems
     }
 }
 

@@ -92,6 +92,11 @@ impl Folder {
         &self.root
     }
 
+    /// What was found unusable, to be listed elsewhere.
+    pub(super) fn take_problems(&mut self) -> Vec<SourceError> {
+        std::mem::take(&mut self.problems)
+    }
+
     pub(super) fn files(&self) -> &Files {
         &self.files
     }

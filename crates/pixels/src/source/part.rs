@@ -79,19 +79,24 @@ fn drawn(
     limit: Option<usize>,
 ) -> Vec<usize> {
     let n = kept.len();
+    let limit = limit.unwrap_or(n);
     let [from, to] = fraction.map(|share| (share * n as f64).round() as usize);
-    let units = units(whole, kept);
-    let order = Draw::of_seed(0).stream(Purpose::Split).permutation(units.len());
-    let mut indices = Vec::new();
-    let mut before = 0;
-    for unit in order.into_iter().map(|at| &units[at]) {
+    let mut stream = Draw::of_seed(0).stream(Purpose::Split);
+    let mut indices: Vec<usize> = if kept.iter().all(|index| whole.group(*index).is_none()) {
+        let order = stream.permutation(n);
+        order[from..to].iter().take(limit).map(|at| kept[*at]).collect()
+    } else {
+        let units = units(whole, kept);
+        let order = stream.permutation(units.len());
+        let placed = order.into_iter().scan(0, |before, at| {
+            let place = *before;
+            *before += units[at].len();
+            Some((place, &units[at]))
+        });
         // Each unit has one place, so that fractions that meet neither share a sample nor lose one.
-        if (from..to).contains(&before) {
-            indices.extend(unit);
-        }
-        before += unit.len();
-    }
-    indices.truncate(limit.unwrap_or(n));
+        let within = placed.filter(|(place, _)| (from..to).contains(place));
+        within.flat_map(|(_, unit)| unit).copied().take(limit).collect()
+    };
     indices.sort_unstable();
     indices
 }

@@ -42,7 +42,7 @@ fn a_view_of_a_part_equals_the_view_of_the_whole_however_it_is_stored() {
             let image = decode(&file).unwrap();
             for sample in 0..10 {
                 let draw = Draw { sample, ..Draw::of_seed(3) };
-                let record = choose([image.width, image.height], &spec(24), draw);
+                let record = choose([image.width, image.height], image.channels, &spec(24), draw);
                 let made = view_of_part(&file, &spec(24), &record, 1);
                 assert!(made == replay(&image, &spec(24), &record), "{name} {orientation}");
             }
@@ -73,7 +73,7 @@ fn a_view_of_a_reduced_picture_shows_the_same_place() {
             for shrink in [2, 4] {
                 let spec = ViewSpec { crop, ..spec(380 / shrink - 20) };
                 let draw = Draw { sample: compared, ..Draw::of_seed(5) };
-                let mut record = choose([image.width, image.height], &spec, draw);
+                let mut record = choose([image.width, image.height], image.channels, &spec, draw);
                 record.blur = None;
                 let exact = replay(&image, &spec, &record);
                 reduced += difference(&exact, &view_of_part(&file, &spec, &record, shrink));

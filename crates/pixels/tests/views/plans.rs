@@ -1,6 +1,6 @@
 //! A plan that passes its check can be carried out; one that cannot is refused with the field's name.
 
-use pixels::plan::{Interpolation, Jitter, Normalize, Preprocess, ViewPlan, ViewSpec};
+use pixels::plan::{Channels, Interpolation, Jitter, Normalize, Preprocess, ViewPlan, ViewSpec};
 
 fn plan(change: impl FnOnce(&mut ViewSpec)) -> ViewPlan {
     let mut spec = ViewSpec { count: 2, ..ViewSpec::default() };
@@ -20,7 +20,7 @@ fn the_default_policy_passes() {
 #[test]
 fn nonsense_is_refused_by_name() {
     type Change = fn(&mut ViewSpec);
-    let cases: [(&str, Change); 22] = [
+    let cases: [(&str, Change); 32] = [
         ("views.0.size", |s| s.size = 0),
         ("views", |s| s.count = 0),
         ("views.0.flip", |s| s.flip = 1.1),
@@ -43,6 +43,16 @@ fn nonsense_is_refused_by_name() {
         ("views.0.jitter.brightness", |s| s.jitter.brightness = -0.1),
         ("views.0.jitter.contrast", |s| s.jitter.contrast = f64::INFINITY),
         ("views.0.jitter.saturation", |s| s.jitter.saturation = f64::NAN),
+        ("views.0.channels.probability", |s| s.channels.probability = 1.5),
+        ("views.0.channels.gain", |s| s.channels.gain = -0.1),
+        ("views.0.channels.gain", |s| s.channels.gain = f64::INFINITY),
+        ("views.0.channels.offset", |s| s.channels.offset = 1.1),
+        ("views.0.channels.gamma", |s| s.channels.gamma = 0.9),
+        ("views.0.channels.gamma", |s| s.channels.gamma = f64::NAN),
+        ("views.0.channels.noise", |s| s.channels.noise = [0.2, 0.1]),
+        ("views.0.channels.noise", |s| s.channels.noise = [-0.1, 0.1]),
+        ("views.0.channels.noise", |s| s.channels.noise = [0.0, f64::NAN]),
+        ("views.0.channels.drop", |s| s.channels.drop = -1.0),
     ];
     for (field, change) in cases {
         assert_eq!(refused(&plan(change), 3), field);
@@ -68,6 +78,33 @@ fn colour_is_refused_for_images_without_colour() {
         s.grayscale = 0.0;
     });
     assert_eq!(geometry.check(5), Ok(()));
+}
+
+#[test]
+fn where_colour_is_refused_the_transforms_of_channels_are_named_and_pass() {
+    let normalize = |n| Normalize { mean: vec![0.5; n], std: vec![0.5; n] };
+    let colour = ViewPlan { normalize: normalize(5), ..plan(|_| ()) };
+    assert!(colour.check(5).unwrap_err().problem.contains("`channels`"));
+    let change = |s: &mut ViewSpec| {
+        s.jitter.probability = 0.0;
+        s.grayscale = 0.0;
+        s.channels = Channels { gain: 0.2, noise: [0.0, 0.01], drop: 0.1, ..Channels::default() };
+    };
+    for channels in [2, 3, 5, 64] {
+        let plan = ViewPlan { normalize: normalize(channels), ..plan(change) };
+        assert_eq!(plan.check(channels), Ok(()));
+    }
+    let single = ViewPlan { normalize: normalize(1), ..plan(change) };
+    assert_eq!(refused(&single, 1), "views.0.channels.drop");
+}
+
+#[test]
+fn channels_that_are_off_are_not_written() {
+    let text = serde_json::to_string(&plan(|_| ())).unwrap();
+    assert!(!text.contains("\"channels\""), "{text}");
+    let on = plan(|s| s.channels.gain = 0.1);
+    let text = serde_json::to_string(&on).unwrap();
+    assert_eq!(serde_json::from_str::<ViewPlan>(&text).unwrap(), on);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn each_transform_has_its_own_randomness() {
     let spec = always();
     let without = ViewSpec { flip: 0.0, grayscale: 0.0, ..always() };
     for draw in draws(50) {
-        let (a, b) = (choose([64, 48], &spec, draw), choose([64, 48], &without, draw));
+        let (a, b) = (choose([64, 48], 3, &spec, draw), choose([64, 48], 3, &without, draw));
         assert_eq!((a.crop, a.jitter, a.blur), (b.crop, b.jitter, b.blur));
     }
 }
@@ -59,7 +59,7 @@ fn each_transform_has_its_own_randomness() {
 fn parameters_are_distributed_as_the_plan_says() {
     const N: u64 = 20_000;
     let spec = ViewSpec::default();
-    let records: Vec<_> = draws(N).map(|draw| choose([2000, 2000], &spec, draw)).collect();
+    let records: Vec<_> = draws(N).map(|draw| choose([2000, 2000], 3, &spec, draw)).collect();
     // Bounds are five standard errors of the mean, (range / √12) · 5 / √n, and for rates 5 · √(p(1−p)/n).
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
     let area = |r: &ViewRecord| (r.crop.width * r.crop.height) as f64 / 4e6;
@@ -97,7 +97,7 @@ fn strengths_above_one_never_give_negative_factors() {
         Jitter { probability: 1.0, brightness: 1.5, contrast: 3.0, saturation: 2.0, hue: 0.0 };
     let spec = ViewSpec { jitter, ..always() };
     for draw in draws(200) {
-        let jitter = choose([64, 48], &spec, draw).jitter.unwrap();
+        let jitter = choose([64, 48], 3, &spec, draw).jitter.unwrap();
         assert!(jitter.brightness >= 0.0 && jitter.contrast >= 0.0 && jitter.saturation >= 0.0);
         assert_eq!(jitter.hue, 0.0);
     }
@@ -249,6 +249,7 @@ fn a_record_says_in_words_what_was_done() {
             hue: -0.1,
         }),
         grayscale: true,
+        channels: None,
         blur: Some(1.25),
         solarized: true,
     };
@@ -280,6 +281,7 @@ fn the_vector_of_a_record_has_its_layout() {
             hue: 0.1,
         }),
         grayscale: true,
+        channels: None,
         blur: Some(1.0),
         solarized: false,
     };

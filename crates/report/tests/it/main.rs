@@ -2,4 +2,5 @@
 
 mod page;
 mod records;
+mod sheet;
 mod synthetic;

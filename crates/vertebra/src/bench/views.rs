@@ -2,15 +2,19 @@
 
 use std::time::Instant;
 
-use pixels::loader::{Loader, LoaderOptions};
+use pixels::loader::{Loader, LoaderOptions, Share};
 use pixels::numbers::Form;
 use pixels::plan::{Normalize, ViewPlan, ViewSpec};
+use pixels::verify;
 use serde::Serialize;
 use tch::Device;
 
 use crate::error::{Error, Result};
 use crate::hardware;
 use crate::recipe::Recipe;
+
+/// Images whose views are compared, about.
+const CHECKED: usize = 500;
 
 /// Samples of which decoding alone is timed, at most.
 const DECODED: usize = 400;
@@ -51,6 +55,15 @@ pub struct ViewSpeed {
     pub memory_mb: Vec<f64>,
 }
 
+/// How many views are what they should be: all that were compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ViewCheck {
+    /// Views that torchvision made of Pillow's images.
+    pub recorded_views: usize,
+    /// Views of the images given, by the loader and of the whole images.
+    pub views: usize,
+}
+
 impl ViewBench {
     /// The default policy: `views` views of `size` pixels, in batches of 64.
     pub fn of_policy(data: &str, views: usize, size: usize) -> Result<Self> {
@@ -61,9 +74,16 @@ impl ViewBench {
             problem: error.problem,
             hint: None,
         })?;
-        let (seed, batch, workers) = (0, 64, hardware::cores());
-        let (exact, strict, form) = (false, false, Form::default());
-        let options = LoaderOptions { seed, batch, workers, channels: 3, strict, exact, form };
+        let options = LoaderOptions {
+            seed: 0,
+            batch: 64,
+            share: Share::ALL,
+            workers: hardware::cores(),
+            channels: 3,
+            strict: false,
+            exact: false,
+            form: Form::default(),
+        };
         Ok(Self { data: data.into(), plan, options })
     }
 
@@ -72,6 +92,7 @@ impl ViewBench {
         let options = LoaderOptions {
             seed: recipe.seed,
             batch: recipe.batch,
+            share: Share::ALL,
             workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
             channels: recipe.data.channels,
             strict: recipe.data.strict,
@@ -79,6 +100,26 @@ impl ViewBench {
             form: Form::default(),
         };
         Self { data: recipe.data.train.clone(), plan: recipe.plan(), options }
+    }
+
+    /// Compares views with what they are promised to be; an error where one differs.
+    pub fn check(&self) -> Result<ViewCheck> {
+        let patterns = verify::recorded().into_iter().filter_map(|it| Some((it.pattern()?, it)));
+        let mut recorded_views = 0;
+        for (picture, recorded) in patterns {
+            if !recorded.holds(&picture) {
+                return Err(Error::Usage {
+                    problem: format!("a view of `{}` differs from Pillow's", recorded.picture),
+                    hint: Some("this is a mistake of the program: please report it".into()),
+                });
+            }
+            recorded_views += 1;
+        }
+        let source = pixels::source::open(&self.data)?;
+        let batch = self.options.batch.min(source.len());
+        let options = LoaderOptions { batch, ..self.options };
+        let views = verify::views_of(&source, &self.plan, options, CHECKED.min(source.len()))?;
+        Ok(ViewCheck { recorded_views, views })
     }
 
     /// Makes views with the loader of training.

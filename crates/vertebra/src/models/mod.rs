@@ -109,6 +109,14 @@ impl BackboneConfig {
         matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
     }
 
+    /// Channels of the narrowest convolution behind the first; a transformer has none.
+    pub fn least_channels(&self) -> i64 {
+        match self {
+            Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) => c.width,
+            Self::VitTiny(_) | Self::VitSmall(_) | Self::VitBase(_) => i64::MAX,
+        }
+    }
+
     /// Refuses sizes that cannot be built.
     pub fn check(&self) -> Result<()> {
         let refuse = |field: &str, problem: String| {

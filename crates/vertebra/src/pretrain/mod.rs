@@ -85,6 +85,7 @@ pub fn pretrain(job: &Job, watch: &mut Watch) -> Result<Outcome> {
 
 fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
     let recipe = run.recipe.clone();
+    let plan = recipe.plan();
     let (first, steps) = (run.begun.step, run.steps);
     let mut meter = Meter::new(first);
     let mut batches = run.loader.batches(first..steps)?;
@@ -93,7 +94,7 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         let Some(batch) = batches.next() else { break };
         let batch = batch?;
         list_skipped(run, &batch, watch)?;
-        let views = data::views_on(&batch, run.form, &recipe.normalize, run.device);
+        let views = data::views_on(&batch, run.form, &plan, run.device);
         let stopping = watch.stop.load(Ordering::Relaxed);
         let saving = step == steps || stopping || step % run.save_every == 0;
         let logging = step == steps || step == 1 || step % recipe.log_every == 0;

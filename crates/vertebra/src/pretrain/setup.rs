@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use pixels::loader::{Loader, LoaderOptions};
+use pixels::loader::{Loader, LoaderOptions, Share};
 use pixels::numbers::Form;
 use pixels::source::{Source, SourceError};
+use pixels::stats;
 use report::record::RunInfo;
 use tch::{Device, Kind};
 
@@ -16,12 +17,15 @@ use crate::error::Result;
 use crate::hardware;
 use crate::methods::{Context, Method};
 use crate::models::weights;
-use crate::recipe::Recipe;
+use crate::recipe::{Finish, RawRecipe, Recipe, Statistics};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 use crate::training::collective::Alone;
 use crate::training::groups;
 use crate::training::optim::Optimizer;
 
+/// Images whose channels are measured where a recipe gives no statistics: the error of a mean is then 1 % of the spread
+/// between images.
+const MEASURED: usize = 10_000;
 /// How often the online k-NN runs over a whole run.
 const KNN_TIMES: u64 = 10;
 
@@ -76,13 +80,15 @@ pub(super) struct Begun {
 
 impl Run {
     pub fn begin(job: &Job, watch: &mut Watch) -> Result<Self> {
-        let recipe = job.recipe.clone();
+        let recipe = &job.recipe;
         let device = hardware::device(recipe.device)?;
         let autocast = hardware::autocast(recipe.precision, device);
         let source = pixels::source::open(&recipe.data.train)?;
         refuse_problems_if_strict(source.as_ref(), recipe.data.strict)?;
+        let recipe = with_statistics(job, source.as_ref(), watch)?;
+        let geometry_only = recipe.data.finish == Finish::Device;
         let last = recipe.backbone.is_convolutional();
-        let form = data::form(recipe.data.channels, device, autocast, last);
+        let form = data::form(recipe.data.channels, device, autocast, last, geometry_only);
         let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe, form))?;
         let per_epoch = loader.batches_per_epoch() as f64;
         let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
@@ -173,16 +179,44 @@ fn refuse_problems_if_strict(source: &dyn Source, strict: bool) -> Result<()> {
     }
 }
 
+/// The recipe with numbers for what it wants measured: those that the run began with, or those of the images now.
+fn with_statistics(job: &Job, source: &dyn Source, watch: &mut Watch) -> Result<Recipe> {
+    let recipe = &job.recipe;
+    if recipe.normalize != Statistics::Measured {
+        return Ok(recipe.clone());
+    }
+    let own = job.folder.join("recipe.toml");
+    if job.resume
+        && let Statistics::Given(began) = RawRecipe::read(&own, &[])?.normalize
+    {
+        return recipe.normalized_by(began);
+    }
+    (watch.tell)(Event::Note("measuring the channels of the training images"));
+    let measured =
+        stats::measure(source, recipe.data.channels, Some(MEASURED), workers(recipe), &|| ())?;
+    let normalize = measured.normalize()?;
+    (watch.tell)(Event::Note(&format!(
+        "{} images measured: mean {:.5?}, std {:.5?}",
+        measured.images, normalize.mean, normalize.std
+    )));
+    recipe.normalized_by(normalize)
+}
+
 fn loader_options(recipe: &Recipe, form: Form) -> LoaderOptions {
     LoaderOptions {
         seed: recipe.seed,
         batch: recipe.batch,
-        workers: if recipe.workers == 0 { hardware::cores() } else { recipe.workers },
+        share: Share::ALL,
+        workers: workers(recipe),
         channels: recipe.data.channels,
         strict: recipe.data.strict,
         exact: recipe.data.exact,
         form,
     }
+}
+
+fn workers(recipe: &Recipe) -> usize {
+    if recipe.workers == 0 { hardware::cores() } else { recipe.workers }
 }
 
 /// The newest checkpoint that can be read; damaged newer ones are told of.

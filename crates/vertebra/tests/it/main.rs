@@ -4,6 +4,7 @@
 
 mod accumulate;
 mod budgets;
+mod channels;
 mod contract;
 mod layering;
 mod parity;

@@ -113,3 +113,34 @@ mod wide {
         paint::paint(picture, lines, out);
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_computes_the_same_samples() {
+        let mut state = 1u64;
+        let mut number = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as i16
+        };
+        for round in 0..500 {
+            let quantisation =
+                [0; 64].map(|_: i16| number() & if round % 2 == 0 { 15 } else { -1 });
+            let blocks = [0; 5].map(|_: i16| {
+                // From few and small values to damaged ones.
+                let (most, few) = (number() & 0x7FF, number() & 3);
+                [0; 64].map(|_: i16| if number() & few == 0 { number() % (most + 1) } else { 0 })
+            });
+            for size in [8, 4, 2, 1] {
+                let [portable, found] = [Cpu { wide: false }, Cpu::detect()].map(|cpu| {
+                    let mut out = vec![0; 8 * 48];
+                    cpu.blocks(size, &blocks, &[63; 5], &quantisation, &mut out, 48);
+                    out
+                });
+                assert!(portable == found, "round {round}, size {size}");
+            }
+        }
+    }
+}

@@ -6,6 +6,9 @@ use super::markers::damaged;
 /// The bits that the look-up is made with. Codes that are longer are rare and found by a search.
 pub const LOOK_UP_BITS: u32 = 10;
 
+/// The most bits of a code and its value in the look-up: two of them are had from one refill.
+const LONGEST_ENTRY: u32 = 25;
+
 /// A symbol of an AC table holds a run of zeros and the size of the value behind it, one of a DC table a size only.
 ///
 /// Entries are packed so that the shift by the whole length, on which the next look-up waits, needs no unpacking:
@@ -68,7 +71,8 @@ impl Table {
                 if code >> length != 0 {
                     return Err(damaged("a Huffman table has too many codes"));
                 }
-                if length <= LOOK_UP_BITS {
+                let size = u32::from(symbol & 15);
+                if length <= LOOK_UP_BITS && length + size <= LONGEST_ENTRY {
                     let spare = LOOK_UP_BITS - length;
                     let first = (code << spare) as usize;
                     self.entries[first..first + (1 << spare)].fill(entry(kind, length, symbol));

@@ -171,7 +171,7 @@ fn block(
         _ => refine(&mut bits, window, &job.tables.ac[ac], scan, &mut carried.ended, target),
     };
     job.bits = bits;
-    done.ok_or_else(|| damaged("a code that no table has"))
+    done.ok_or_else(|| job.stream.wrong_code(bits))
 }
 
 /// The number of blocks, this one included, for which a band is over.

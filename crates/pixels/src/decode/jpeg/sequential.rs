@@ -4,7 +4,7 @@ use super::super::DecodeError;
 use super::cpu::Cpu;
 use super::huffman::{END_OF_BLOCK, Kind, LOOK_UP_BITS, Table, value};
 use super::layout::{Layout, Plane};
-use super::markers::{Scan, damaged};
+use super::markers::Scan;
 use super::stream::{Bits, Stream, Window};
 use super::{Block, MOST_BLOCKS, Quantisation, Tables, ZIGZAG};
 
@@ -46,11 +46,11 @@ struct Grid {
 }
 
 /// A block of an MCU.
-#[derive(Clone, Copy, Default)]
-struct Place {
+#[derive(Clone, Copy)]
+struct Place<'a> {
     component: usize,
-    dc: usize,
-    ac: usize,
+    dc: &'a Table,
+    ac: &'a Table,
     /// Where its first block of the strip is, and how far apart two are.
     slot: usize,
     step: usize,
@@ -69,18 +69,17 @@ struct Part {
 /// Decodes a scan up to the last MCU that the region needs.
 #[inline(always)]
 pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
-    let (grid, parts, places, count) = plan(job.scan, job.layout);
-    let places = &places[..count];
+    let (grid, parts, places, count) = plan(job.scan, job.layout, job.tables);
+    let (places, interval) = (&places[..count], job.tables.interval);
     let mut predictions = [0; 4];
     let mut bits = job.bits;
-    let (mut until_restart, mut restarts, mut held) = (job.tables.interval, 0, 0);
+    let (mut until_restart, mut restarts, mut held) = (interval, 0, 0);
     for row in 0..grid.rows[1] {
         for column in 0..grid.across {
-            if job.tables.interval > 0 {
+            if interval > 0 {
                 if until_restart == 0 {
                     bits = job.stream.restart(bits, restarts)?;
-                    (until_restart, restarts, predictions) =
-                        (job.tables.interval, restarts + 1, [0; 4]);
+                    (until_restart, restarts, predictions) = (interval, restarts + 1, [0; 4]);
                 }
                 until_restart -= 1;
             }
@@ -88,18 +87,11 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
                 if row + 1 == grid.rows[1] && column >= grid.columns[1] {
                     break;
                 }
-                bits = pass_over(job, places, bits, &mut predictions)?;
+                bits = pass_over(&mut job.stream, places, bits, &mut predictions)?;
                 continue;
             }
-            for place in places {
-                job.stream.before_block(&mut bits)?;
-                let slot = (place.slot + held * place.step).min(MCUS * MOST_BLOCKS - 1);
-                let (dc, ac) = (&job.tables.dc[place.dc], &job.tables.ac[place.ac]);
-                let target = &mut job.strip.blocks[slot];
-                let prediction = &mut predictions[place.component];
-                let last = block(&mut bits, job.stream.window(), dc, ac, prediction, target);
-                job.strip.last[slot] = last.ok_or_else(wrong_code)? as u8;
-            }
+            let (stream, strip) = (&mut job.stream, &mut *job.strip);
+            bits = decode(stream, strip, places, held, bits, &mut predictions)?;
             held += 1;
             if held == MCUS || column + 1 == grid.columns[1] {
                 let first = column + 1 - held;
@@ -112,31 +104,54 @@ pub fn scan(job: &mut Job) -> Result<(), DecodeError> {
     Ok(())
 }
 
-fn wrong_code() -> DecodeError {
-    damaged("a code that no table has")
+/// The blocks of one MCU, the `held`th of the strip.
+#[inline(always)]
+fn decode(
+    stream: &mut Stream,
+    strip: &mut Strip,
+    places: &[Place],
+    held: usize,
+    mut bits: Bits,
+    predictions: &mut [i32; 4],
+) -> Result<Bits, DecodeError> {
+    for place in places {
+        stream.before_block(&mut bits)?;
+        let slot = (place.slot + held * place.step).min(MCUS * MOST_BLOCKS - 1);
+        let prediction = &mut predictions[place.component & 3];
+        let target = &mut strip.blocks[slot];
+        let last = block(&mut bits, stream.window(), place.dc, place.ac, prediction, target);
+        strip.last[slot] = last.ok_or_else(|| stream.wrong_code(bits))? as u8;
+    }
+    Ok(bits)
 }
 
 /// The blocks of one MCU, of which only the DC values are kept track of.
 #[inline(always)]
 fn pass_over(
-    job: &mut Job,
+    stream: &mut Stream,
     places: &[Place],
     mut bits: Bits,
     predictions: &mut [i32; 4],
 ) -> Result<Bits, DecodeError> {
     for place in places {
-        job.stream.before_block(&mut bits)?;
-        let (dc, ac) = (&job.tables.dc[place.dc], &job.tables.ac[place.ac]);
-        let prediction = &mut predictions[place.component];
-        skip(&mut bits, job.stream.window(), dc, ac, prediction).ok_or_else(wrong_code)?;
+        stream.before_block(&mut bits)?;
+        let prediction = &mut predictions[place.component & 3];
+        skip(&mut bits, stream.window(), place.dc, place.ac, prediction)
+            .ok_or_else(|| stream.wrong_code(bits))?;
     }
     Ok(bits)
 }
 
-fn plan(scan: &Scan, layout: &Layout) -> (Grid, [Part; 4], [Place; MOST_BLOCKS], usize) {
+/// The grid of a scan, its components, the blocks of its MCUs and how many these are.
+fn plan<'a>(
+    scan: &Scan,
+    layout: &Layout,
+    tables: &'a Tables,
+) -> (Grid, [Part; 4], [Place<'a>; MOST_BLOCKS], usize) {
     let single = scan.count == 1;
     let mut parts = [Part::default(); 4];
-    let mut places = [Place::default(); MOST_BLOCKS];
+    let (dc, ac) = (&tables.dc[0], &tables.ac[0]);
+    let mut places = [Place { component: 0, dc, ac, slot: 0, step: 0 }; MOST_BLOCKS];
     let mut count = 0;
     for (part, &[component, dc, ac]) in parts.iter_mut().zip(&scan.parts[..scan.count]) {
         let plane = layout.planes[component];
@@ -145,6 +160,7 @@ fn plan(scan: &Scan, layout: &Layout) -> (Grid, [Part; 4], [Place; MOST_BLOCKS],
         for y in 0..v {
             for x in 0..h {
                 let slot = part.slot + y * MCUS * h + x;
+                let (dc, ac) = (&tables.dc[dc], &tables.ac[ac]);
                 places[count] = Place { component, dc, ac, slot, step: h };
                 count += 1;
             }

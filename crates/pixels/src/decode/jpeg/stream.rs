@@ -3,8 +3,11 @@
 use super::super::DecodeError;
 use super::markers::{damaged, marker};
 
-/// Room for a block's longest possible code (64 symbols of 31 bits) and the words that are read ahead.
-const MARGIN: usize = 64 * 31 / 8 + 40;
+/// Bits of the longest code with its value.
+const LONGEST: isize = 31;
+
+/// Room for the 64 codes that a block can have, and the words that are read ahead.
+const MARGIN: usize = 64 * LONGEST as usize / 8 + 40;
 const SIZE: usize = 8 << 10;
 
 /// A part of a scan's data, with the stuffed zeros taken out.
@@ -138,11 +141,21 @@ impl<'a, 'w> Stream<'a, 'w> {
         8 * self.window.filled as isize - 8 * bits.next as isize + bits.count() as isize
     }
 
+    /// What is the matter when no table has the next code.
+    #[cold]
+    pub fn wrong_code(&self, bits: Bits) -> DecodeError {
+        if self.ended && self.left(bits) < LONGEST {
+            return self.short();
+        }
+        damaged("a code that no table has")
+    }
+
     fn short(&self) -> DecodeError {
-        if self.at < self.bytes.len() {
-            damaged("the data of a scan end too early")
-        } else {
+        // A part of a marker is no marker.
+        if self.bytes.get(self.at..).unwrap_or_default().iter().all(|&byte| byte == 0xFF) {
             DecodeError::truncated()
+        } else {
+            damaged("the data of a scan end too early")
         }
     }
 

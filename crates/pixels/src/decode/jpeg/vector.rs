@@ -22,10 +22,10 @@ pub fn blocks(
     out: &mut [u8],
     stride: usize,
 ) {
-    let steps: Rows = std::array::from_fn(|y| {
-        let half = row(quantisation, y);
-        _mm256_set_m128i(half, half)
-    });
+    let mut steps = [_mm256_setzero_si256(); 8];
+    for (y, steps) in steps.iter_mut().enumerate() {
+        *steps = row(quantisation, quantisation, y);
+    }
     let mut column = 0;
     for (pair, last) in blocks.chunks(2).zip(last.chunks(2)) {
         let out = &mut out[column..];
@@ -57,11 +57,15 @@ pub fn blocks(
     }
 }
 
+/// Row `y` of two blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn row(block: &[i16; 64], y: usize) -> __m128i {
-    let [a, b, c, d, e, f, g, h] = block.as_chunks().0[y];
-    _mm_setr_epi16(a, b, c, d, e, f, g, h)
+fn row(a: &[i16; 64], b: &[i16; 64], y: usize) -> __m256i {
+    let [a, b] = [a, b].map(|block| {
+        let [a, b, c, d, e, f, g, h] = block.as_chunks().0[y];
+        _mm_setr_epi16(a, b, c, d, e, f, g, h)
+    });
+    _mm256_set_m128i(b, a)
 }
 
 #[inline]
@@ -86,9 +90,10 @@ fn put<const N: usize>(out: &mut [u8], words: [i64; N]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transform(a: &Block, b: &Block, steps: &Rows) -> [__m256i; 4] {
-    let coefficients = std::array::from_fn(|y| {
-        _mm256_mullo_epi16(_mm256_set_m128i(row(b, y), row(a, y)), steps[y])
-    });
+    let mut coefficients = [_mm256_setzero_si256(); 8];
+    for (y, (coefficients, steps)) in coefficients.iter_mut().zip(steps).enumerate() {
+        *coefficients = _mm256_mullo_epi16(row(a, b, y), *steps);
+    }
     let rows = pass::<11>(coefficients);
     let columns = pass::<18>(transposed(rows));
     bytes(columns)

@@ -141,3 +141,12 @@ fn the_order_is_that_of_the_paths_whatever_lies_between() {
     let names: Vec<String> = listing(folder.path()).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["a/b/q.png", "a/y.png", "a.png", "b/x.png", "b-c/z.png", "b.png"]);
 }
+
+#[test]
+fn a_file_in_place_of_a_folder_is_refused_with_the_kinds_that_read_files() {
+    let folder = folder_with(&["x.png"]);
+    let error = refusal(&folder.path().join("x.png"));
+    assert!(
+        error.problem.contains("this is a file") && error.hint.expect("a hint").contains("tar:")
+    );
+}

@@ -48,6 +48,12 @@ fn walk(root: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Listing, SourceErr
             .hint("name the folder that holds the images (`--data FOLDER` when training)")
     })?;
     let mut walk = Walk { root, wanted, listing: Listing::default(), above: vec![top] };
+    if root.is_file() {
+        let problem = "a folder is wanted, this is a file";
+        return Err(SourceError::new(root.to_string_lossy(), problem).hint(
+            "say what it is, as in tar:FILE, csv:FILE, jsonl:FILE, coco:FILE or parquet:FILE",
+        ));
+    }
     let entries = walk.entries(root)?;
     walk.folder(Path::new(""), entries);
     Ok(walk.listing)

@@ -56,14 +56,16 @@ impl Columns {
             all.iter().filter(|column| numbers.contains(&column.kind)).collect();
         let images = image_names(wanted.image.as_deref());
         let image = named(&bytes, &images).or_else(|| {
-            let nested = |column: &&&Column| column.path.ends_with(".bytes");
+            let nested = |column: &&&Column| column.path.split('.').next_back() == Some("bytes");
             bytes.iter().find(nested).filter(|_| wanted.image.is_none()).copied()
         });
         let image =
             image.ok_or_else(|| format!("{}; name it, as in ?image=COLUMN", missing("images")))?;
         let features = features(metadata);
         let label = match &wanted.label {
-            Some(name) => Some(named(&plain, &[name.clone()]).ok_or_else(|| missing(name))?),
+            Some(name) => {
+                Some(named(&plain, std::slice::from_ref(name)).ok_or_else(|| missing(name))?)
+            }
             None => named(&plain, &LABELS.map(str::to_owned)).or_else(|| {
                 // The only feature with names of classes, whatever it is called.
                 let mut classes =
@@ -72,7 +74,9 @@ impl Columns {
             }),
         };
         let caption = match &wanted.caption {
-            Some(name) => Some(named(&bytes, &[name.clone()]).ok_or_else(|| missing(name))?),
+            Some(name) => {
+                Some(named(&bytes, std::slice::from_ref(name)).ok_or_else(|| missing(name))?)
+            }
             None => named(&bytes, &CAPTIONS.map(str::to_owned)),
         };
         let classes =
