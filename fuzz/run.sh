@@ -26,12 +26,17 @@ fi
 
 # The decoders are fed with odd files from practice too, where they lie at hand.
 mkdir -p "corpus/$target"
-folders=("corpus/$target" "seeds/$target")
+folders=("corpus/$target")
+case $target in
+  part) folders+=(seeds/{jpeg,png,webp,tiff,other}) ;;
+  *) folders+=("seeds/$target") ;;
+esac
 quirks=${VERTEBRA_DATA:+$VERTEBRA_DATA/decode-quirks}
 if [ -n "$quirks" ] && [ -d "$quirks" ]; then
   case $target in
     jpeg | png | webp | tiff) folders+=("$quirks/$target") ;;
     other) folders+=("$quirks/bmp" "$quirks/gif" "$quirks/pnm") ;;
+    part) folders+=("$quirks/jpeg" "$quirks/png" "$quirks/tiff") ;;
   esac
 fi
 exec cargo fuzz run "${build[@]}" "$target" "${folders[@]}" -- "${limits[@]}" "$@"

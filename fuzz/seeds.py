@@ -1,11 +1,16 @@
-"""Write the small valid files in seeds/ that the fuzz targets start from. Needs Pillow and numpy; the files are committed.
+"""Write the small valid files in seeds/ that the fuzz targets start from. Needs Pillow and numpy.
+
+The files are committed; this says how they came about.
 
     python fuzz/seeds.py
 """
 
 import gzip
 import io
+import json
 import struct
+import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,12 @@ def main():
     tiffs()
     others()
     arrays()
+    tars()
+    tables()
+    annotations()
+    flows()
+    for path in (SEEDS.parent.parent / "fixtures").glob("*.parquet"):
+        put("parquet", path.name, path.read_bytes())
     print(sum(path.stat().st_size for path in SEEDS.rglob("*") if path.is_file()), "bytes")
 
 
@@ -132,6 +143,82 @@ def arrays():
     put("cifar", "hundred", b"\1" + bytes([3, 77, 9]))
     put("cifar", "cut-short", b"\2" + bytes([3, 1, 2]))
     put("cifar", "whole", b"\2" + bytes([9]) + bytes(3072))
+
+
+def tars():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as shard:
+        long = "a-folder/" * 13 + "café"
+        for name, content in (
+            ("a.jpg", b"\xff\xd8\xff"), ("a.cls", b"3"), ("a.json", b'{"caption": "a bird", "label": 3}'),
+            ("b/c.png", b"\x89PNG"), ("b/c.txt", "a dog, élan".encode()), (f"{long}.jpg", b"\xff\xd8"),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            shard.addfile(entry, io.BytesIO(content))
+    # One block of zeros ends it; tarfile fills up to twenty.
+    packed = stream.getvalue().rstrip(b"\0")
+    packed += b"\0" * (-len(packed) % 512)
+    put("tar", "shard.tar", packed + b"\0" * 512)
+    put("tar", "cut-short.tar", packed[:-700])
+    row = {"name": "a", "image": [512, 3], "label": "3", "caption": [0, 4], "group": 7}
+    index = {"vertebra_tar_index": 1, "tar_bytes": 0, "tar_modified_ns": 0, "classes": ["a", "b"], "samples": [row]}
+    # An index names the length of its shard, and here the index is the shard: room for the digits, then the length.
+    text = json.dumps(index).ljust(400)
+    put("tar", "index.json", text.replace('"tar_bytes": 0', '"tar_bytes": 400').encode()[:400])
+
+
+def tables():
+    csv = 'path,label,caption,group,split\na.jpg,cat,"a cat, ""asleep""",1,train\nb/c.png,dog,,2,test\n'
+    put("table", "plain.csv", csv.encode())
+    put("table", "tabs.csv", csv.replace(",", "\t").encode())
+    put("table", "marked.csv", b"\xef\xbb\xbf" + csv.replace("\n", "\r\n").encode())
+    rows = [{"path": "a.jpg", "label": 3, "caption": ["a cat", "asleep"], "group": "x"}]
+    rows.append({"path": "b.jpg", "label": "é"})
+    put("table", "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+
+
+def annotations():
+    box = {"id": 1, "image_id": 1, "category_id": 18, "bbox": [1.5, 1, 4, 3], "area": 12.0, "iscrowd": 0}
+    runs = {"size": [6, 8], "counts": [9, 3, 3, 3, 30]}
+    outlines = [[1, 1, 5.5, 1, 5, 4, 1, 4]], runs, runs | {"counts": "9330"}
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
+        "categories": [{"id": 18, "name": "dog", "supercategory": "animal"}],
+        "annotations": [box | {"id": i, "segmentation": outline} for i, outline in enumerate(outlines)],
+    }
+    put("coco", "objects.json", json.dumps(coco).encode())
+    captions = coco | {"annotations": [{"id": 1, "image_id": 1, "caption": "a dog"}]}
+    del captions["categories"]
+    put("coco", "captions.json", json.dumps(captions).encode())
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4.5</xmax><ymax>3</ymax></bndbox>"
+    put("voc", "annotation.xml", (
+        "<?xml version='1.0'?><annotation><!-- by hand --><filename>a.jpg</filename><size><width>8</width>"
+        "<height>6</height><depth>3</depth></size><object><name>dog &amp; cat</name><difficult>1</difficult>"
+        f"{box}<part><name>head</name>{box}</part></object></annotation>"
+    ).encode())
+    save("voc", "mask.png", picture(8, 6, "P"), "PNG")
+    save("voc", "mask-4-bits.png", picture(8, 6, "P").quantize(9), "PNG", bits=4)
+
+
+def flows():
+    vectors = np.arange(12, dtype="<f4").reshape(2, 3, 2) / 3
+    vectors[0, 0, 0] = 2e9
+    put("flow", "field.flo", b"PIEH" + struct.pack("<ii", 3, 2) + vectors.tobytes())
+    planes = np.concatenate([vectors, np.zeros((2, 3, 1), "<f4")], axis=2)
+    put("flow", "field.pfm", b"PF\n3 2\n-1.0\n" + planes.tobytes())
+    put("flow", "motorola.pfm", b"PF\n3 2\n1.0\n" + planes.astype(">f4").tobytes())
+    samples = np.array([[[32768 + 64 * x, 32768 - 64 * y, (x + y) % 2] for x in range(3)] for y in range(2)], ">u2")
+    put("flow", "kitti.png", deep_png(samples))
+
+
+def deep_png(samples):
+    """Three channels of 16 bits, which Pillow does not write."""
+    height, width, _ = samples.shape
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)}
+    chunks |= {b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples)), b"IEND": b""}
+    parts = [struct.pack(">I", len(v)) + k + v + struct.pack(">I", zlib.crc32(k + v)) for k, v in chunks.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def save(target, name, image, form, **options):

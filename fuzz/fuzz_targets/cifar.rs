@@ -10,11 +10,13 @@ use libfuzzer_sys::fuzz_target;
 use pixels::source::Cifar;
 use tempfile::TempDir;
 
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder for files"));
+static FOLDER: LazyLock<TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a folder for files"));
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&first, rows)) = bytes.split_first() else { return };
-    let (name, length) = if first & 1 == 0 { ("data_batch_1.bin", 3073) } else { ("train.bin", 3074) };
+    let (name, length) =
+        if first & 1 == 0 { ("data_batch_1.bin", 3073) } else { ("train.bin", 3074) };
     let mut rows = rows.to_vec();
     if first & 2 == 0 {
         rows.resize(rows.len().next_multiple_of(length), 0);

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use pixels::source::Idx;
 use tempfile::TempDir;
 
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder for files"));
+static FOLDER: LazyLock<TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a folder for files"));
 const LABELS: &[u8] = b"labels:";
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,6 +4,7 @@ use std::panic;
 
 use pixels::decode::{MAX_SAMPLES, decode};
 use pixels::image::{Image, Samples};
+use pixels::record::CropBox;
 use pixels::source::Source;
 
 /// Decodes bytes and checks what comes back. Whether it is an image or an error is the decoder's affair.
@@ -42,6 +43,24 @@ pub fn forgive_dependencies() {
             abort(info);
         }
     }));
+}
+
+/// Numbers below a limit that depend on the bytes alone, so that a failure can be repeated with nothing but its file.
+pub fn choices(bytes: &[u8]) -> impl FnMut(usize) -> usize {
+    // FNV-1a, then Knuth's linear congruential generator.
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let mut state = bytes.iter().fold(0xcbf2_9ce4_8422_2325, hash);
+    move |limit| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    }
+}
+
+/// A part of an image of so many pixels, at least one.
+pub fn some_part([width, height]: [usize; 2], below: &mut impl FnMut(usize) -> usize) -> CropBox {
+    let (left, top) = (below(width), below(height));
+    CropBox { top, left, height: 1 + below(height - top), width: 1 + below(width - left) }
 }
 
 /// Reads the first samples of a source: each is an image, and its label is one of the classes.
