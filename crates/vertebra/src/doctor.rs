@@ -51,7 +51,7 @@ pub fn facts() -> Vec<Fact> {
 /// Views per second and the time of a step of a small recipe, and which of the two bounds training.
 pub fn measure() -> Result<Vec<Fact>> {
     let recipe = RawRecipe::parse(RECIPE, &[])?.check()?;
-    let views = ViewBench::of_recipe(&recipe).run(Length::Seconds(4.0))?;
+    let views = ViewBench::of_recipe(&recipe)?.run(Length::Seconds(4.0))?;
     let step = bench::step(&recipe, 1, 4)?;
     let share = step.images_per_s / views.images_per_s;
     let verdict = if share > 1.0 {
@@ -82,7 +82,7 @@ pub fn measure() -> Result<Vec<Fact>> {
 
 /// Whether a GPU that waits for views should compute a part of them.
 fn finish_advice(recipe: &Recipe, images_per_s: f64) -> Result<String> {
-    let mut bench = ViewBench::of_recipe(recipe);
+    let mut bench = ViewBench::of_recipe(recipe)?;
     bench.options.form.geometry_only = true;
     let gain = bench.run(Length::Seconds(4.0))?.images_per_s / images_per_s;
     Ok(if gain > 1.1 {

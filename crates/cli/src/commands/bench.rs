@@ -101,7 +101,7 @@ impl Bench {
 impl Views {
     fn run(self) -> anyhow::Result<()> {
         let mut bench = match &self.recipe {
-            Some(path) => ViewBench::of_recipe(&RawRecipe::read(path, &self.settings)?.check()?),
+            Some(path) => ViewBench::of_recipe(&RawRecipe::read(path, &self.settings)?)?,
             None => {
                 let data = self.data.as_deref().unwrap_or_default();
                 ViewBench::of_policy(data, self.views, self.size)?

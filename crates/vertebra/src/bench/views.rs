@@ -11,7 +11,7 @@ use tch::Device;
 
 use crate::error::{Error, Result};
 use crate::hardware;
-use crate::recipe::Recipe;
+use crate::recipe::RawRecipe;
 
 /// Images whose views are compared, about.
 const CHECKED: usize = 500;
@@ -69,11 +69,7 @@ impl ViewBench {
     pub fn of_policy(data: &str, views: usize, size: usize) -> Result<Self> {
         let spec = ViewSpec { count: views, size, ..ViewSpec::default() };
         let plan = ViewPlan { views: vec![spec], normalize: Normalize::imagenet() };
-        plan.check(3).map_err(|error| Error::Recipe {
-            field: error.field,
-            problem: error.problem,
-            hint: None,
-        })?;
+        check(&plan, 3)?;
         let options = LoaderOptions {
             seed: 0,
             batch: 64,
@@ -87,8 +83,10 @@ impl ViewBench {
         Ok(Self { data: data.into(), plan, options })
     }
 
-    /// The views that a recipe trains on.
-    pub fn of_recipe(recipe: &Recipe) -> Self {
+    /// The views of a recipe, whether or not its method could train on them.
+    pub fn of_recipe(recipe: &RawRecipe) -> Result<Self> {
+        let plan = recipe.plan();
+        check(&plan, recipe.data.channels)?;
         let options = LoaderOptions {
             seed: recipe.seed,
             batch: recipe.batch,
@@ -99,7 +97,7 @@ impl ViewBench {
             exact: recipe.data.exact,
             form: Form::default(),
         };
-        Self { data: recipe.data.train.clone(), plan: recipe.plan(), options }
+        Ok(Self { data: recipe.data.train.clone(), plan, options })
     }
 
     /// Compares views with what they are promised to be; an error where one differs.
@@ -161,6 +159,14 @@ impl ViewBench {
             memory_mb,
         })
     }
+}
+
+fn check(plan: &ViewPlan, channels: usize) -> Result<()> {
+    plan.check(channels).map_err(|error| Error::Recipe {
+        field: error.field,
+        problem: error.problem,
+        hint: None,
+    })
 }
 
 /// Milliseconds of processor time that reading and decoding one image take.
