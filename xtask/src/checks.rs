@@ -42,6 +42,11 @@ pub fn test(root: &Path) -> Result<(), Failure> {
     } else {
         println!("--- licences: skipped, cargo-deny is not installed");
     }
+    step(
+        "tests of features",
+        &mut command(root, "cargo test --package pixels --features parquet --lib parquet"),
+        "the failed tests are named above",
+    )?;
     last_step("tests", &mut tests(root), "the failed tests are named above")
 }
 
