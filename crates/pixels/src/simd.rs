@@ -52,7 +52,7 @@ pub(crate) fn whole(x: f32, limit: u16) -> i32 {
 }
 
 /// What a processor has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Any,
     #[cfg(target_arch = "x86_64")]
@@ -64,6 +64,14 @@ pub(crate) enum Level {
 /// The widest instructions of this processor.
 #[inline]
 pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    return tests::AT_MOST.get().min(of_processor());
+    #[cfg(not(test))]
+    of_processor()
+}
+
+#[inline]
+fn of_processor() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         let wide = is_x86_feature_detected!("avx512f")
@@ -78,4 +86,45 @@ pub(crate) fn level() -> Level {
         }
     }
     Level::Any
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::Level;
+    use crate::verify::recorded;
+
+    /// What a processor of tests lacks: it has nothing above this.
+    #[cfg(target_arch = "x86_64")]
+    const ALL: Level = Level::Avx512;
+    #[cfg(not(target_arch = "x86_64"))]
+    const ALL: Level = Level::Any;
+
+    thread_local! {
+        pub(super) static AT_MOST: Cell<Level> = const { Cell::new(ALL) };
+    }
+
+    #[test]
+    fn every_generation_of_processors_makes_the_recorded_views() {
+        #[cfg(target_arch = "x86_64")]
+        let levels = [Level::Any, Level::Avx2, Level::Avx512];
+        #[cfg(not(target_arch = "x86_64"))]
+        let levels = [Level::Any];
+        for level in levels {
+            AT_MOST.set(level);
+            let mut compared = 0;
+            for recorded in recorded() {
+                let Some(picture) = recorded.pattern() else { continue };
+                assert!(
+                    recorded.holds(&picture),
+                    "{level:?} {} {:?}",
+                    recorded.picture,
+                    recorded.record
+                );
+                compared += 1;
+            }
+            assert_eq!(compared, 64);
+        }
+    }
 }

@@ -20,6 +20,21 @@ pub fn write(folder: &Path) -> Result<PathBuf, ReportError> {
     Ok(path)
 }
 
+/// The head of a page that asks the network for nothing: the browser itself sees to it. `allowed` is what the page may have
+/// in itself.
+pub(crate) fn head(title: &str, allowed: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta http-equiv="Content-Security-Policy" content={ "default-src 'none'; " (allowed) };
+            meta name="color-scheme" content="light dark";
+            title { (title) " · vertebra" }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
 /// The whole page. What the run lacks is said in a sentence.
 pub fn render(run: &Run) -> String {
     let info = run.info.clone().unwrap_or_default();
@@ -27,16 +42,7 @@ pub fn render(run: &Run) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // The browser itself sees to it that the page asks the network for nothing.
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · vertebra" }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(title, "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"))
             body {
                 (header(run, &info, title))
                 (contents())

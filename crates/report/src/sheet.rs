@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
+use crate::page::head;
 use crate::record::{Picture, write_atomically};
 use crate::words::count;
 use crate::{ReportError, gallery};
 
-const STYLE: &str = include_str!("style.css");
 /// Broken files that are named.
 const MOST_BROKEN: usize = 200;
 
@@ -74,15 +74,7 @@ pub fn render(sheet: &Sheet) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                meta name="color-scheme" content="light dark";
-                title { (sheet.title) " · vertebra" }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&sheet.title, "img-src data:; style-src 'unsafe-inline'"))
             body {
                 header {
                     p.eyebrow { "Contact sheet" }

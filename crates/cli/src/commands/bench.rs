@@ -25,6 +25,7 @@ pub enum Bench {
 
 /// The making of views alone, with the loader of training.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Views {
     /// A recipe, for its views and images; without one, the default policy (VICReg's) on `--data`.
     recipe: Option<PathBuf>,
@@ -35,8 +36,8 @@ pub struct Views {
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "recipe")]
     settings: Vec<String>,
     /// Views of each image.
-    #[arg(long, default_value_t = 2, conflicts_with = "recipe")]
-    views: usize,
+    #[arg(long = "views", default_value_t = 2, conflicts_with = "recipe")]
+    count: usize,
     /// Pixels of a view's side.
     #[arg(long, default_value_t = 224, conflicts_with = "recipe")]
     size: usize,
@@ -100,12 +101,11 @@ impl Bench {
 
 impl Views {
     fn run(self) -> anyhow::Result<()> {
-        let mut bench = match &self.recipe {
-            Some(path) => ViewBench::of_recipe(&RawRecipe::read(path, &self.settings)?)?,
-            None => {
-                let data = self.data.as_deref().unwrap_or_default();
-                ViewBench::of_policy(data, self.views, self.size)?
-            }
+        let mut bench = if let Some(path) = &self.recipe {
+            ViewBench::of_recipe(&RawRecipe::read(path, &self.settings)?)?
+        } else {
+            let data = self.data.as_deref().unwrap_or_default();
+            ViewBench::of_policy(data, self.count, self.size)?
         };
         if let Some(data) = self.data {
             bench.data = data;
