@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pixels::source::Source;
+use pixels::source::{Source, limited};
 use report::record::{self, Score};
 
 use crate::error::{Error, Result};
@@ -11,6 +11,9 @@ use crate::evaluation::{Encoder, ExtractOptions, FeatureTable, Protocol, encoder
 use crate::gallery;
 use crate::hardware;
 use crate::recipe::Recipe;
+
+/// Images whose neighbours and map are shown where nothing is judged.
+const PICTURED: usize = 5000;
 
 /// Labelled images for probes to learn from, and others to be tested on.
 pub struct Task {
@@ -26,11 +29,16 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
     let (trained, spec) = encoder::open_run(folder, device, autocast)?;
     let task = task_of(recipe)?;
     let cache = folder.join("features");
-    let test = features(&trained, &task.test, &cache, tell)?;
+    let labelled = !task.test.is_empty() && task.test.label(0).is_some();
+    let judged = labelled && !recipe.evaluation.skip;
+    // Pictures need no more than a few; probes are tested on all.
+    let shown = if judged { task.test.clone() } else { limited(task.test.clone(), PICTURED)? };
+    let test = features(&trained, &shown, &cache, tell)?;
     let mut scores = Vec::new();
-    if task.test.is_empty() || task.test.label(0).is_none() {
+    if !labelled {
         tell("the images have no labels: no probes, but see the pictures of the report");
-    } else if !recipe.evaluation.skip {
+    }
+    if judged {
         let protocols = [
             Protocol::Knn(recipe.evaluation.knn.clone()),
             Protocol::Linear(recipe.evaluation.linear.clone()),
@@ -46,7 +54,7 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
         .collect();
     record::write_atomically(&folder.join("scores.jsonl"), lines.as_bytes())?;
     let source = pixels::source::open(&recipe.data.train)?;
-    let gallery = gallery::of_run(recipe, source.as_ref(), task.test.as_ref(), &test);
+    let gallery = gallery::of_run(recipe, source.as_ref(), shown.as_ref(), &test);
     record::write_json(&folder.join("gallery.json"), &gallery)?;
     Ok(scores)
 }

@@ -13,7 +13,12 @@ pub fn decode(bytes: &[u8], format: ImageFormat) -> Result<Image, DecodeError> {
     let file = Cursor::new(bytes);
     match format {
         ImageFormat::Bmp => read(BmpDecoder::new(file).map_err(explain)?),
-        ImageFormat::Gif => read(GifDecoder::new(file).map_err(explain)?),
+        ImageFormat::Gif => {
+            // The library makes room for the frame, which may claim to be larger than the picture.
+            let [width, height] = first_frame(bytes).unwrap_or_default();
+            check_size(width, height, 4)?;
+            read(GifDecoder::new(file).map_err(explain)?)
+        }
         _ => read(PnmDecoder::new(file).map_err(explain)?),
     }
 }
@@ -37,6 +42,28 @@ fn read(decoder: impl ImageDecoder) -> Result<Image, DecodeError> {
         }
         other => Err(DecodeError::new(format!("samples of the kind {other:?} are not read"))),
     }
+}
+
+/// Width and height of the first frame of a GIF; `None` where there is none.
+fn first_frame(bytes: &[u8]) -> Option<[u64; 2]> {
+    const EXTENSION: u8 = 0x21;
+    const FRAME: u8 = 0x2C;
+    let flags = *bytes.get(10)?;
+    let colours = if flags & 0x80 == 0 { 0 } else { 3 << (usize::from(flags & 7) + 1) };
+    let mut at = 13 + colours;
+    while *bytes.get(at)? == EXTENSION {
+        at += 2;
+        // Blocks of bytes, each after its length, up to an empty one.
+        while let length @ 1.. = *bytes.get(at)? {
+            at += 1 + usize::from(length);
+        }
+        at += 1;
+    }
+    let side = |at: usize| {
+        let pair = *bytes.get(at..)?.first_chunk()?;
+        Some(u64::from(u16::from_le_bytes(pair)))
+    };
+    (bytes[at] == FRAME).then_some([side(at + 5)?, side(at + 7)?])
 }
 
 fn explain(error: ::image::ImageError) -> DecodeError {

@@ -97,6 +97,14 @@ pub fn open(text: &str) -> Result<Arc<dyn Source>, SourceError> {
     Ok(part)
 }
 
+/// At most `most` samples of a source: the part that the option `limit` gives.
+pub fn limited(source: Arc<dyn Source>, most: usize) -> Result<Arc<dyn Source>, SourceError> {
+    if source.len() <= most {
+        return Ok(source);
+    }
+    Selection::of_limit(most).of(source)
+}
+
 #[cfg(feature = "parquet")]
 fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
     Ok(Arc::new(Parquet::of_uri(uri)?))

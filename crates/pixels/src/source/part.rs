@@ -41,6 +41,10 @@ impl Selection {
         })
     }
 
+    pub(super) fn of_limit(limit: usize) -> Self {
+        Self { limit: Some(limit), ..Self::default() }
+    }
+
     fn is_all(&self) -> bool {
         let Self { list, without, fraction, limit } = self;
         list.is_none() && without.is_none() && fraction.is_none() && limit.is_none()

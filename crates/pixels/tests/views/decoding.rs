@@ -232,3 +232,12 @@ fn few_bits_are_spread_over_the_range() {
     let image = decode(&png_of(ColorType::Grayscale, BitDepth::Sixteen, 1, &[1, 2])).unwrap();
     assert!(image.samples == Samples::U16(vec![258]));
 }
+
+/// Found by fuzzing: a picture of 16 × 16 pixels whose frame claims 4 GB.
+#[test]
+fn a_frame_of_a_gif_cannot_claim_a_giant_image() {
+    let mut gif = b"GIF89a\x10\0\x10\0\0\0\0".to_vec();
+    gif.extend(b"\x21\xF9\x04\0\0\0\0\0\x2C\0\0\0\0\xFF\xFF\xFF\xFF\0\x02\x01\0\0\x3B");
+    let error = decode(&gif).unwrap_err();
+    assert!(error.problem.contains("65535×65535"), "{error}");
+}

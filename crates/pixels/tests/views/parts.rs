@@ -57,8 +57,8 @@ fn difference(a: &Image, b: &Image) -> f64 {
     apart.sum::<f64>() / a.len() as f64
 }
 
-/// What a view loses when its picture is decoded smaller, and what it loses when its crop is one pixel off: the first is
-/// the smaller of the two, so a crop lies where it should.
+/// What a view loses when its picture is decoded smaller, and what it loses when its crop is two pixels of the reduced
+/// picture off: the first is much the smaller, so a crop lies where it should.
 #[test]
 fn a_view_of_a_reduced_picture_shows_the_same_place() {
     let Some(folder) = data() else { return };
@@ -86,8 +86,8 @@ fn a_view_of_a_reduced_picture_shows_the_same_place() {
         }
     }
     let (reduced, moved) = (reduced / compared as f64, moved / compared as f64);
-    println!("{compared} views: {reduced:.2} levels for the reduction, {moved:.2} for a pixel");
-    assert!(reduced < 1.5 && reduced < moved, "{reduced} {moved}");
+    println!("{compared} views: {reduced:.2} levels for the reduction, {moved:.2} for two pixels");
+    assert!(reduced < 1.5 && reduced < moved / 3.0, "{reduced} {moved}");
 }
 
 fn walk(folder: &std::path::Path) -> impl Iterator<Item = std::path::PathBuf> {
