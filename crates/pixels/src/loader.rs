@@ -26,7 +26,7 @@ use buffer::Memory;
 pub use buffer::Numbers;
 use ordered::{Crew, Ordered};
 pub use prepared::{Prepared, PreparedBatches, prepared};
-use read::{Reader, Worker, guarded};
+use read::{Failure, Reader, Worker, guarded};
 pub use store::Lease;
 use store::Store;
 
@@ -324,7 +324,7 @@ impl Shared {
         index: usize,
         worker: &mut Worker,
         records: &mut [Option<ViewRecord>],
-    ) -> Result<decode::Place, SourceError> {
+    ) -> Result<decode::Place, Failure> {
         self.reader.load(index, worker, |size| {
             for (number, (spec, record)) in self.specs.iter().zip(&mut *records).enumerate() {
                 let (seed, sample) = (self.options.seed, wanted as u64);

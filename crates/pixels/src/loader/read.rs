@@ -13,12 +13,20 @@ use crate::view::Renderer;
 
 use super::Skipped;
 
-/// A source read with a wanted number of channels. It remembers what it found broken, so that a long run of
-/// broken files is read once and not once per epoch.
+/// A source read with a wanted number of channels. It remembers what cannot be read whatever is wanted of it, so that a
+/// long run of broken files is read once and not once per epoch. A damage that only some views meet is not
+/// remembered: what one view found would decide another, and with it the order of threads or a restart.
 pub(super) struct Reader {
     source: Arc<dyn Source>,
     channels: usize,
     broken: Mutex<BTreeMap<usize, Skipped>>,
+}
+
+/// Why an attempt at a sample failed.
+pub(super) struct Failure {
+    error: SourceError,
+    /// Whether any other attempt would fail, too.
+    lasting: bool,
 }
 
 /// What one thread needs to make views, all of it used again from image to image.
@@ -44,19 +52,21 @@ impl Reader {
         self.source.label(index)
     }
 
-    /// `attempt` at a sample, which is made once for a broken one and then remembered.
+    /// `attempt` at a sample, which is made once for one that can never be read.
     pub(super) fn try_with<T>(
         &self,
         index: usize,
-        attempt: impl FnOnce() -> Result<T, SourceError>,
+        attempt: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Skipped> {
         if let Some(known) = self.lock().get(&index) {
             return Err(known.clone());
         }
-        attempt().map_err(|error| {
+        attempt().map_err(|Failure { error, lasting }| {
             let skipped =
                 Skipped { sample: index, name: self.source.name(index), problem: error.problem };
-            self.lock().insert(index, skipped.clone());
+            if lasting {
+                self.lock().insert(index, skipped.clone());
+            }
             skipped
         })
     }
@@ -67,7 +77,7 @@ impl Reader {
         &self,
         wanted: usize,
         strict: bool,
-        mut attempt: impl FnMut(usize) -> Result<T, SourceError>,
+        mut attempt: impl FnMut(usize) -> Result<T, Failure>,
     ) -> Result<(usize, T, Vec<Skipped>), SourceError> {
         let n = self.len();
         let mut skipped: Vec<Skipped> = Vec::new();
@@ -93,7 +103,7 @@ impl Reader {
         index: usize,
         worker: &mut Worker,
         wanted: impl FnOnce([usize; 2]) -> (CropBox, usize),
-    ) -> Result<Place, SourceError> {
+    ) -> Result<Place, Failure> {
         let Worker { file, decoder, part, .. } = worker;
         let undecodable = |error| SourceError::undecodable(self.source.name(index), error);
         let opened = match self.source.fetch(index, file)? {
@@ -101,14 +111,17 @@ impl Reader {
             Stored::Pixels(image) => Opened::Pixels(image),
         };
         let (region, shrink) = wanted(opened.size());
-        let place = decoder.part(&opened, file, region, shrink, part).map_err(undecodable)?;
+        let place = decoder
+            .part(&opened, file, region, shrink, part)
+            .map_err(|error| Failure { error: undecodable(error), lasting: false })?;
         // The memory of an image that the source keeps as pixels serves for the next one.
         if let Opened::Pixels(Image { samples: Samples::U8(samples), .. }) = opened
             && file.capacity() < samples.capacity()
         {
             *file = samples;
         }
-        self.fit(index, part).map(|()| place)
+        self.fit(index, part)?;
+        Ok(place)
     }
 
     /// Sees to the channels: with three wanted, everything becomes RGB; otherwise there must be just as many.
@@ -123,6 +136,13 @@ impl Reader {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Skipped>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<SourceError> for Failure {
+    /// Of a file as such.
+    fn from(error: SourceError) -> Self {
+        Self { error, lasting: true }
     }
 }
 

@@ -164,6 +164,68 @@ fn whole_epochs_are_the_same_for_any_number_of_workers_and_any_restart() {
     assert_eq!(hash_of_epoch(4, 3, false), one, "only JPEG files are decoded smaller");
 }
 
+/// JPEG files of which every second one is damaged below its middle.
+struct Damaged {
+    files: [Vec<u8>; 2],
+}
+
+impl Source for Damaged {
+    fn len(&self) -> usize {
+        12
+    }
+
+    fn fetch(&self, index: usize, buffer: &mut Vec<u8>) -> Result<Stored, SourceError> {
+        buffer.clone_from(&self.files[index % 2]);
+        Ok(Stored::File)
+    }
+
+    fn label(&self, _index: usize) -> Option<u32> {
+        None
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("picture {index}")
+    }
+
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn fingerprint(&self) -> String {
+        String::new()
+    }
+}
+
+fn damaged() -> Arc<dyn Source> {
+    let sound =
+        crate::encode::encode_jpeg(&crate::verify::pattern(48, 192, 3), 90).expect("a file");
+    let mut damaged = sound.clone();
+    let middle = sound.len() * 6 / 10;
+    // A mark that no file has here.
+    damaged[middle..middle + 2].copy_from_slice(&[0xFF, 0x02]);
+    Arc::new(Damaged { files: [sound, damaged] })
+}
+
+/// Whether a view meets a damage depends on its crop. What one epoch or one thread found may not decide another.
+#[test]
+fn a_damage_that_only_some_views_meet_leaves_no_memory() {
+    let crop = crate::plan::Crop { scale: [0.05, 0.3], ..crate::plan::Crop::default() };
+    let views = vec![ViewSpec { size: 6, crop, ..ViewSpec::default() }];
+    let plan = ViewPlan { views, normalize: Normalize::imagenet() };
+    let batches = |workers, steps| {
+        let loader = Loader::new(damaged(), plan.clone(), options(workers)).expect("a loader");
+        all(loader.batches(steps).expect("threads"))
+    };
+    let whole = batches(1, 0..60);
+    let odd = |batch: &&Batch| batch.samples.iter().any(|sample| sample % 2 == 1);
+    assert!(whole.iter().rev().take(10).any(|batch| odd(&batch)), "some views miss the damage");
+    assert!(whole.iter().any(|batch| !batch.skipped.is_empty()), "and some meet it");
+    assert!(same(&whole, &batches(5, 0..60)));
+    for start in [1, 4, 11, 20] {
+        assert!(same(&whole[start as usize..], &batches(2, start..60)), "from {start}");
+    }
+}
+
 #[test]
 fn the_order_is_the_same_tomorrow() {
     let batches = all(loader(squares(11, &[]), 1).batches(0..2).expect("threads"));
