@@ -31,9 +31,9 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv-bench"
-VERTEBRA = ROOT / "target" / "release" / "vertebra"
+import common
+
+ROOT, VENV, VERTEBRA = common.ROOT, common.VENV, common.VERTEBRA
 REQUIREMENTS = ["torch==2.11.0", "torchvision", "timm", "numpy"]
 
 BATCH = 128
@@ -45,8 +45,8 @@ WARM_UP = 3
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=positive, default=5, help="processes per contender (default: 5)")
-    parser.add_argument("--steps", type=positive, default=20, help="timed steps per PyTorch process (default: 20)")
+    parser.add_argument("--rounds", type=common.positive, default=5, help="processes per contender (default: 5)")
+    parser.add_argument("--steps", type=common.positive, default=20, help="timed steps per PyTorch process (default: 20)")
     parser.add_argument("--only", choices=list(WORKLOADS), help="one workload instead of both")
     parser.add_argument("--skip-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE")
@@ -68,7 +68,7 @@ def main():
         results[workload] = summary(measured(workload, contenders, args.rounds))
         print_table(workload, results[workload])
     if args.json:
-        machine = {"processor": processor(), "cores": cores(), "system": platform.platform()}
+        machine = {"processor": common.processor(), "cores": common.cores(), "system": platform.platform()}
         setting = {"batch": BATCH, "views": 2, "image": IMAGE, "rounds": args.rounds, "steps": args.steps}
         args.json.write_text(json.dumps({"machine": machine, "setting": setting, "results": results}, indent=2) + "\n")
 
@@ -115,7 +115,7 @@ def measured(workload, contenders, rounds):
 
 def run(command):
     """The JSON object that a contender prints."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(cores())}
+    environment = os.environ | {"OMP_NUM_THREADS": str(common.cores())}
     try:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=ROOT)
     except FileNotFoundError:
@@ -174,7 +174,7 @@ def pytorch_step(workload, precision, layout, steps):
     import torch
 
     torch.manual_seed(0)
-    torch.set_num_threads(cores())
+    torch.set_num_threads(common.cores())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     memory_format = torch.channels_last if workload == "r18" and layout != "eager" else torch.contiguous_format
@@ -289,28 +289,9 @@ def python_with_torch():
     return own
 
 
-def cores():
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def processor():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def peak_resident_mb():
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def positive(text):
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -74,15 +74,16 @@ pub(crate) fn level() -> Level {
 fn of_processor() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
-        let wide = is_x86_feature_detected!("avx512f")
+        // Every processor with AVX2 that is sold has BMI, and whoever asks for one may use both.
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2");
+        let avx512 = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
-        if wide {
-            return Level::Avx512;
-        }
-        if is_x86_feature_detected!("avx2") {
-            return Level::Avx2;
+        if avx2 {
+            return if avx512 { Level::Avx512 } else { Level::Avx2 };
         }
     }
     Level::Any

@@ -6,10 +6,6 @@
 //!
 //! In what is read, missing or damaged data are an error, never a grey area. Two things that every viewer forgives are
 //! forgiven: stray bytes between the segments of the header or before the end marker, and a missing end marker.
-#![expect(
-    clippy::inline_always,
-    reason = "the hot loops are inlined into a function per instruction set"
-)]
 
 use std::cell::RefCell;
 

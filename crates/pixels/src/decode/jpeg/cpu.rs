@@ -12,11 +12,12 @@
 use super::super::DecodeError;
 use super::paint::{self, Lines, Picture};
 use super::{Block, Quantisation, idct, progressive, sequential};
+use crate::simd;
 
 /// The instruction set in use.
 #[derive(Clone, Copy)]
 pub struct Cpu {
-    /// True only after the processor was asked.
+    /// AVX2 and BMI, which [`simd::level`] has asked for.
     #[cfg(target_arch = "x86_64")]
     wide: bool,
 }
@@ -25,9 +26,7 @@ impl Cpu {
     pub fn detect() -> Self {
         Self {
             #[cfg(target_arch = "x86_64")]
-            wide: is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2"),
+            wide: simd::level() >= simd::Level::Avx2,
         }
     }
 
