@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pixels::plan::Normalize;
 use pixels::record::ViewRecord;
 use report::record::{self, Gallery};
 use tempfile::{TempDir, tempdir};
 use vertebra::error::{Error, Result};
-use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
+use vertebra::pretrain::Outcome;
 use vertebra::recipe::{RawRecipe, Statistics};
 use vertebra::scoring;
 
-use crate::alone;
+use crate::{alone, trained};
 
 const RECIPE: &str = r#"
 epochs = 2
@@ -152,23 +151,7 @@ fn run(
     resume: bool,
     stop_after: Option<u64>,
 ) -> Result<Outcome> {
-    let job = Job {
-        recipe: recipe(images, settings).check()?,
-        folder: folder.into(),
-        resume,
-        command: "a test".into(),
-        version: "0".into(),
-        commit: "0".into(),
-    };
-    let stop = AtomicBool::new(false);
-    let mut tell = |event: Event| {
-        if let Event::Step { step, .. } = event
-            && Some(step) == stop_after
-        {
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })
+    trained(recipe(images, settings).check()?, folder, resume, stop_after)
 }
 
 /// Twenty-four images of two classes: discs of different size on a dark ground.

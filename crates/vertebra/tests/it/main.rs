@@ -14,14 +14,18 @@ mod recipe;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
+use vertebra::error::Result;
 use vertebra::methods::{Context, Method, MethodConfig, simclr, vicreg};
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, weights};
+use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
+use vertebra::recipe::Recipe;
 use vertebra::training::collective::Alone;
 
 /// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws. And one thread is
@@ -30,6 +34,32 @@ fn alone() -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     tch::set_num_threads(1);
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Trains in `folder`; asks for a stop when step `stop_after` is done.
+fn trained(
+    recipe: Recipe,
+    folder: &Path,
+    resume: bool,
+    stop_after: Option<u64>,
+) -> Result<Outcome> {
+    let job = Job {
+        recipe,
+        folder: folder.into(),
+        resume,
+        command: "a test".into(),
+        version: "0".into(),
+        commit: "0".into(),
+    };
+    let stop = AtomicBool::new(false);
+    let mut tell = |event: Event| {
+        if let Event::Step { step, .. } = event
+            && Some(step) == stop_after
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })
 }
 
 /// The repository's root.

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pixels::encode::encode_png;
 use report::record::{self, JournalLine, RunInfo};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 use vertebra::error::{Error, Result};
-use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
+use vertebra::pretrain::Outcome;
 use vertebra::recipe::RawRecipe;
 use vertebra::training::checkpoint::{self, Checkpoint};
 
-use crate::alone;
+use crate::{alone, trained};
 
 /// Eight steps, a checkpoint after every second one.
 const RECIPE: &str = r#"
@@ -184,23 +183,7 @@ fn finished(settings: &[&str]) -> TempDir {
 /// Trains; asks for a stop when step `stop_after` is done.
 fn run(folder: &Path, settings: &[&str], resume: bool, stop_after: Option<u64>) -> Result<Outcome> {
     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
-    let job = Job {
-        recipe: RawRecipe::parse(RECIPE, &settings)?.check()?,
-        folder: folder.into(),
-        resume,
-        command: "a test".into(),
-        version: "0".into(),
-        commit: "0".into(),
-    };
-    let stop = AtomicBool::new(false);
-    let mut tell = |event: Event| {
-        if let Event::Step { step, .. } = event
-            && Some(step) == stop_after
-        {
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })
+    trained(RawRecipe::parse(RECIPE, &settings)?.check()?, folder, resume, stop_after)
 }
 
 fn journal(folder: &Path) -> Vec<JournalLine> {
