@@ -96,13 +96,14 @@ impl Screen {
                 println!("{}", json!({ "score": score }));
                 continue;
             }
-            let [low, high] = score.interval.map(|bound| 100.0 * bound);
             println!(
-                "{:<8} {:<6} {:<10} {:5.1} %  [{low:.1}, {high:.1}]  {} images  {}",
+                "{:<8} {:<6} {:<10} {:>5}{:<2}  {}  {} images  {}",
                 score.protocol,
                 score.metric,
                 score.encoder,
-                100.0 * score.value,
+                score.value_in_words(),
+                score.unit.suffix(),
+                score.interval_in_words(),
                 score.samples,
                 score.setting
             );

@@ -49,10 +49,10 @@ pub struct Score {
     pub version: u32,
     /// `top1`...
     pub metric: String,
-    /// 0 to 1.
+    /// A share from 0 to 1, or a plain number: see `unit`.
     pub value: f64,
-    /// 95 % interval, [low, high].
-    pub interval: [f64; 2],
+    /// 95 % interval, [low, high]; `None` where the value is no mean over samples and cannot be resampled.
+    pub interval: Option<[f64; 2]>,
     /// How many test samples.
     pub samples: usize,
     /// `trained`, `random`, or a name.
@@ -61,6 +61,32 @@ pub struct Score {
     /// What was chosen on the way, as text: `k=20 T=0.07`, `lr=0.3 wd=0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub setting: String,
+    #[serde(default, skip_serializing_if = "Unit::is_share")]
+    pub unit: Unit,
+    /// The activation that was judged, as a tap names it; empty for the representation.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub layer: String,
+    /// The shifted or corrupted test set; empty for the task's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub test: String,
+}
+
+/// How a score's value is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A share of one, shown in per cent.
+    #[default]
+    Share,
+    /// A number of its own scale: an effective rank, an entropy, a cross-entropy in nats.
+    Number,
+}
+
+impl Unit {
+    /// Whether it is the default, which files leave out.
+    pub fn is_share(&self) -> bool {
+        *self == Self::Share
+    }
 }
 
 /// What made a run, `run.json`. A field that the file lacks takes its default.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::record::Score;
-use crate::words::{count, duration, percent};
+use crate::words::{count, duration};
 
 const BASELINE: &str = "random";
 const TRAINED: &str = "trained";
@@ -40,24 +40,25 @@ pub(crate) fn render(scores: &[Score]) -> Markup {
             table {
                 thead { tr {
                     th { "Protocol" } th { "Metric" } th { "Encoder" }
-                    th.number { "Value, %" } th.number { "Random init., %" } th.number { "Difference, points" }
+                    th.number { "Value" } th.number { "Random init." } th.number { "Difference" }
                     th.number { "Samples" } th { "Setting" } th.number { "Time" }
                 } }
                 tbody { @for row in &rows { (row.line()) } }
             }
         }
         p.small {
-            "Intervals are 95 %. The whole scale of a bar is 0 to 100 %; the whisker is the interval."
+            "Shares are in per cent, their differences in points; intervals are 95 %. The whole scale of a bar is 0 to 100 %; the whisker is the interval."
         }
     }
 }
 
-/// One row for each protocol, version, metric and encoder; the latest of equal ones stands. The baseline has a row
-/// of its own only where nothing stands beside it. This run's encoder comes first.
+/// One row for each protocol, version, metric, layer, test set and encoder; the latest of equal ones stands. The
+/// baseline has a row of its own only where nothing stands beside it. This run's encoder comes first.
 fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
     let mut latest: BTreeMap<_, BTreeMap<&str, &Score>> = BTreeMap::new();
     for score in scores {
-        let key = (&score.protocol, score.version, &score.metric);
+        let what = (&score.protocol, score.version, &score.metric);
+        let key = (what, &score.layer, &score.test);
         latest.entry(key).or_default().insert(&score.encoder, score);
     }
     let mut rows: Vec<Comparison> = latest
@@ -89,10 +90,11 @@ impl Comparison<'_> {
         };
         let gain = self
             .gain()
-            .map(|gain| format!(", {gain} points over random initialisation"))
+            .map(|gain| format!(", {gain}{} over random initialisation", score.unit.difference()))
             .unwrap_or_default();
-        let value = percent(score.value);
-        format!("{encoder}{}{metric} {value} % {}{gain}", protocol(score), interval(score))
+        let value = format!("{}{}", score.value_in_words(), score.unit.suffix());
+        let value = format!("{value} {}", score.interval_in_words());
+        format!("{encoder}{}{metric} {}{gain}", protocol(score), value.trim_end())
     }
 
     fn card(&self) -> Markup {
@@ -100,13 +102,17 @@ impl Comparison<'_> {
         let name = if score.encoder == BASELINE { "random init." } else { score.encoder.as_str() };
         html! {
             figure.card {
-                figcaption { b { (protocol(score)) } " " span.muted { (metric(score)) } }
+                figcaption { b { (protocol(score)) } " " span.muted { (metric(score)) (place(score)) } }
                 p.big {
-                    (percent(score.value)) span.unit { " %" }
-                    @if let Some(gain) = self.gain() { span.gain.bad[gain.starts_with(MINUS)] { (gain) " points" } }
+                    (score.value_in_words()) span.unit { (score.unit.suffix()) }
+                    @if let Some(gain) = self.gain() {
+                        span.gain.bad[gain.starts_with(MINUS)] { (gain) (score.unit.difference()) }
+                    }
                 }
-                (bar(name, score, "main"))
-                @if let Some(random) = self.random { (bar("random init.", random, "base")) }
+                @if score.unit.is_share() {
+                    (bar(name, score, "main"))
+                    @if let Some(random) = self.random { (bar("random init.", random, "base")) }
+                }
                 @if let Some(random) = self.random {
                     @if overlap(score, random) {
                         p.small { "⚠ The intervals overlap: the difference may be chance." }
@@ -121,12 +127,12 @@ impl Comparison<'_> {
         html! {
             tr {
                 td { (protocol(score)) @if score.version > 1 { span.muted { " v" (score.version) } } }
-                td { (metric(score)) }
+                td { (metric(score)) (place(score)) }
                 td { (score.encoder) }
-                td.number { b { (percent(score.value)) } " " span.muted { (interval(score)) } }
+                td.number { b { (score.value_in_words()) } " " span.muted { (score.interval_in_words()) } }
                 td.number {
                     @if let Some(random) = self.random {
-                        (percent(random.value)) " " span.muted { (interval(random)) }
+                        (random.value_in_words()) " " span.muted { (random.interval_in_words()) }
                     } @else { "–" }
                 }
                 td.number { b { (self.gain().unwrap_or_else(|| "–".into())) } }
@@ -138,8 +144,10 @@ impl Comparison<'_> {
     }
 
     fn gain(&self) -> Option<String> {
-        let random = self.random?;
-        Some(format!("{:+.1}", (self.score.value - random.value) * 100.0).replace('-', MINUS))
+        let (random, unit) = (self.random?, self.score.unit);
+        let difference = self.score.value - random.value;
+        let sign = if difference < 0.0 { MINUS } else { "+" };
+        Some(format!("{sign}{}", unit.in_words(difference.abs())))
     }
 }
 
@@ -147,27 +155,40 @@ fn bar(name: &str, score: &Score, class: &str) -> Markup {
     let place = |share: f64| {
         if share.is_finite() { (share * 1000.0).clamp(0.0, 1000.0).round() } else { 0.0 }
     };
-    let [low, high] = score.interval.map(place);
-    let words = format!("{name}: {} %, 95 % interval {}", percent(score.value), interval(score));
+    let whisker = score.interval.map(|bounds| {
+        let [low, high] = bounds.map(place);
+        format!("M{low} 50H{high}M{low} 30V70M{high} 30V70")
+    });
+    let value = score.value_in_words();
+    let words = format!("{name}: {value} %, 95 % interval {}", score.interval_in_words());
     html! {
         div.bar {
             span title=(name) { (name) }
             svg.(class) viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label=(words) {
                 rect.track x="0" y="20" width="1000" height="60" {}
                 rect.fill x="0" y="20" width=(place(score.value)) height="60" {}
-                path.whisker d={ "M" (low) " 50H" (high) "M" (low) " 30V70M" (high) " 30V70" } {}
+                @if let Some(whisker) = whisker { path.whisker d=(whisker) {} }
             }
-            span.number { (percent(score.value)) }
+            span.number { (value) }
         }
     }
 }
 
 fn overlap(a: &Score, b: &Score) -> bool {
-    a.interval[0] <= b.interval[1] && b.interval[0] <= a.interval[1]
+    match (a.interval, b.interval) {
+        (Some(a), Some(b)) => a[0] <= b[1] && b[0] <= a[1],
+        _ => false,
+    }
 }
 
-fn interval(score: &Score) -> String {
-    format!("[{}, {}]", percent(score.interval[0]), percent(score.interval[1]))
+/// Which activation and which test set, where they are not the usual ones.
+fn place(score: &Score) -> String {
+    let parts = [(" at ", &score.layer), (" on ", &score.test)];
+    parts
+        .iter()
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(word, name)| format!("{word}{name}"))
+        .collect()
 }
 
 fn protocol(score: &Score) -> String {

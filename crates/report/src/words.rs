@@ -1,5 +1,48 @@
 //! Numbers in words, for people.
 
+use crate::record::{Score, Unit};
+
+impl Score {
+    /// The value for people, without its unit: `61.3` for a share in per cent, else as many figures as matter.
+    pub fn value_in_words(&self) -> String {
+        self.unit.in_words(self.value)
+    }
+
+    /// `[58.0, 64.6]`, in the value's unit; empty where there is no interval.
+    pub fn interval_in_words(&self) -> String {
+        let words = |bound| self.unit.in_words(bound);
+        self.interval
+            .map(|[low, high]| format!("[{}, {}]", words(low), words(high)))
+            .unwrap_or_default()
+    }
+}
+
+impl Unit {
+    /// What follows a value: ` %` for a share.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Share => " %",
+            Self::Number => "",
+        }
+    }
+
+    /// What follows a difference of two values.
+    pub fn difference(self) -> &'static str {
+        match self {
+            Self::Share => " points",
+            Self::Number => "",
+        }
+    }
+
+    /// A value or a difference: a share in per cent, another number to about four figures.
+    pub fn in_words(self, value: f64) -> String {
+        match self {
+            Self::Share => percent(value),
+            Self::Number => figure(value),
+        }
+    }
+}
+
 /// `61.3`: a share in percent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}", share * 100.0)

@@ -170,7 +170,7 @@ fn a_difference_within_the_intervals_is_called_uncertain() {
     let mut run = synthetic_run();
     assert!(!render(&run).contains("may be chance"));
     run.scores[0].value = 0.38;
-    run.scores[0].interval = [0.35, 0.41];
+    run.scores[0].interval = Some([0.35, 0.41]);
     assert!(render(&run).contains("may be chance"));
 }
 
@@ -189,7 +189,7 @@ fn scores_out_of_range_and_not_finite_draw_no_broken_bar() {
     let mut run = synthetic_run();
     for (score, value) in run.scores.iter_mut().zip([f64::NAN, f64::INFINITY, -3.0, 1e300]) {
         score.value = value;
-        score.interval = [value, value];
+        score.interval = Some([value, value]);
     }
     let page = render(&run);
     for mark in ["width=\"NaN", "width=\"inf", "width=\"-", "d=\"MNaN", "d=\"Minf"] {

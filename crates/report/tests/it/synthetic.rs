@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use report::record::{
-    EmbeddingMap, Gallery, JournalLine, NeighbourRow, Picture, RunInfo, Score, ViewRow, append,
-    write_json,
+    EmbeddingMap, Gallery, JournalLine, NeighbourRow, Picture, RunInfo, Score, Unit, ViewRow,
+    append, write_json,
 };
 use report::{ReportError, Skipped};
 
@@ -100,11 +100,14 @@ fn scores() -> Vec<Score> {
         version: 1,
         metric: "top1".into(),
         value,
-        interval: [value - 0.033, value + 0.033],
+        interval: Some([value - 0.033, value + 0.033]),
         samples: 1000,
         encoder: encoder.into(),
         seconds: 12.0,
         setting: setting.into(),
+        unit: Unit::Share,
+        layer: String::new(),
+        test: String::new(),
     };
     vec![
         score("knn", "trained", 0.613, "k=20 T=0.07"),

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FeatureTable, Neighbour, Outcome, Task, nearest, normalise_rows, share_score};
+use super::{
+    FeatureTable, Neighbour, Outcome, Task, items_of, mean_score, nearest, normalise_rows,
+};
 use crate::error::{Error, Result};
 
 /// Changes whenever equal features could get another score.
@@ -56,7 +58,8 @@ pub fn evaluate(
         let votes = votes(others.take(k), &task.train.y, task.classes, config.temperature);
         correct.push(first_largest(&votes) == task.test.y[query] as usize);
     });
-    let mut score = share_score("knn", VERSION, "top1", &correct, encoder);
+    let items = items_of(&correct);
+    let mut score = mean_score("knn", VERSION, "top1", &items, encoder);
     score.setting = format!("k={k} T={}", config.temperature);
     if k < config.k {
         let reduced = format!(" (k reduced from {}: all of the training table)", config.k);
@@ -66,7 +69,7 @@ pub fn evaluate(
         score.setting += " (leave-one-out)";
     }
     score.seconds = start.elapsed().as_secs_f64();
-    Ok(Outcome { correct, scores: vec![score] })
+    Ok(Outcome { items, scores: vec![score] })
 }
 
 impl KnnConfig {
@@ -177,7 +180,7 @@ mod tests {
         for (k, wanted) in [(1, [0, 2, 2]), (3, [0, 2, 2]), (7, [0, 2, 2])] {
             let config = KnnConfig { k, ..KnnConfig::default() };
             let outcome = evaluate(&train(), &table(&TEST, &wanted), "x", &config).unwrap();
-            assert_eq!(outcome.correct, [true; 3], "k={k}");
+            assert_eq!(outcome.items, [1.0; 3], "k={k}");
         }
     }
 
@@ -190,7 +193,8 @@ mod tests {
         assert_eq!((score.encoder.as_str(), score.samples), ("trained", 3));
         // Two of three.
         assert!((score.value - 2.0 / 3.0).abs() < 1e-12);
-        assert!(score.interval[0] < score.value && score.value < score.interval[1]);
+        let [low, high] = score.interval.unwrap();
+        assert!(low < score.value && score.value < high);
         assert_eq!(score.setting, "k=7 T=0.07 (k reduced from 20: all of the training table)");
     }
 
@@ -202,7 +206,7 @@ mod tests {
         let config = KnnConfig { k: 1, ..KnnConfig::default() };
         for test in [&train, &again] {
             let outcome = evaluate(&train, test, "x", &config).unwrap();
-            assert_eq!(outcome.correct, [false, true, true]);
+            assert_eq!(outcome.items, [0.0, 1.0, 1.0]);
             assert_eq!(outcome.scores[0].setting, "k=1 T=0.07 (leave-one-out)");
         }
         let one = table(&rows[..1], &[0]);

@@ -15,7 +15,7 @@ use pixels::draw::{Draw, Purpose};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{FeatureTable, Labelled, Outcome, Task, share_score};
+use super::{FeatureTable, Labelled, Outcome, Task, items_of, mean_score};
 use crate::error::{Error, Result};
 use sgd::{Fitted, Setting, fit};
 
@@ -78,15 +78,16 @@ pub fn evaluate(
         let fitted = fit(&task.train, task.classes, &[setting], config);
         ranked(&fitted, &task.test)
     });
-    let mut scores = vec![share_score("linear", VERSION, "top1", &first, encoder)];
+    let items = items_of(&first);
+    let mut scores = vec![mean_score("linear", VERSION, "top1", &items, encoder)];
     if task.classes > 5 {
-        scores.push(share_score("linear", VERSION, "top5", &fifth, encoder));
+        scores.push(mean_score("linear", VERSION, "top5", &items_of(&fifth), encoder));
     }
     for score in &mut scores {
         score.setting.clone_from(&chosen);
         score.seconds = start.elapsed().as_secs_f64();
     }
-    Ok(Outcome { correct: first, scores })
+    Ok(Outcome { items, scores })
 }
 
 impl LinearConfig {

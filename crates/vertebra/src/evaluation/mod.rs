@@ -11,7 +11,7 @@ pub mod map;
 pub mod neighbours;
 pub mod statistics;
 
-use report::record::Score;
+use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -60,9 +60,10 @@ impl Protocol {
 /// What a protocol found.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Whether the first answer was right, for each labelled test sample in the table's order. Two encoders'
-    /// lists on one table can be compared in pairs (see [`statistics`]).
-    pub correct: Vec<bool>,
+    /// The first score's value of each test sample, in the table's order: 1 or 0 for a right or a wrong first answer,
+    /// the average precision of a query. Its mean is the score. Two encoders' lists on one table can be compared in
+    /// pairs (see [`statistics`]). Empty where the score is no mean over samples.
+    pub items: Vec<f64>,
     pub scores: Vec<Score>,
 }
 
@@ -147,26 +148,33 @@ fn abridged(names: &[String]) -> String {
     if names.len() > 3 { format!("{shown}… ({} in all)", names.len()) } else { shown }
 }
 
-/// The share of `correct` as a score, with its bootstrap interval.
-pub(crate) fn share_score(
+/// The mean of `items`, one for each test sample, as a score with its bootstrap interval; the unit is a share.
+pub(crate) fn mean_score(
     protocol: &str,
     version: u32,
     metric: &str,
-    correct: &[bool],
+    items: &[f64],
     encoder: &str,
 ) -> Score {
-    let values: Vec<f64> = correct.iter().map(|&right| f64::from(u8::from(right))).collect();
     Score {
         protocol: protocol.into(),
         version,
         metric: metric.into(),
-        value: values.iter().sum::<f64>() / values.len() as f64,
-        interval: statistics::bootstrap_mean(&values, statistics::RESAMPLES, 0),
-        samples: values.len(),
+        value: items.iter().sum::<f64>() / items.len() as f64,
+        interval: Some(statistics::bootstrap_mean(items, statistics::RESAMPLES, 0)),
+        samples: items.len(),
         encoder: encoder.into(),
         seconds: 0.0,
         setting: String::new(),
+        unit: Unit::Share,
+        layer: String::new(),
+        test: String::new(),
     }
+}
+
+/// Right and wrong answers as the items of a score.
+pub(crate) fn items_of(correct: &[bool]) -> Vec<f64> {
+    correct.iter().map(|&right| f64::from(u8::from(right))).collect()
 }
 
 #[cfg(test)]

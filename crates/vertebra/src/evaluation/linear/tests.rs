@@ -108,8 +108,8 @@ fn separable_classes_are_told_apart_whatever_the_scale_of_a_dimension() {
     // to each side; five errors of 200 would be rare.
     assert!(score.value > 0.97, "{}", score.value);
     assert!(score.setting.starts_with("lr=") && score.setting.contains(" wd=0 of 13"));
-    let right = outcome.correct.iter().filter(|&&right| right).count();
-    assert_eq!(right as f64 / 200.0, score.value);
+    let right = outcome.items.iter().sum::<f64>();
+    assert_eq!(right / 200.0, score.value);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_same_seed_gives_the_same_numbers() {
     let config = LinearConfig { learning_rates: vec![0.01, 0.1], ..quick() };
     let run = || evaluate(&train, &test, "x", &config).unwrap();
     let (one, two) = (run(), run());
-    assert_eq!(one.correct, two.correct);
+    assert_eq!(one.items, two.items);
     assert_eq!(one.scores[0].setting, two.scores[0].setting);
 }
 
