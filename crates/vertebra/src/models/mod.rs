@@ -84,11 +84,15 @@ pub enum BackboneConfig {
     VitTiny(VitConfig),
     VitSmall(VitConfig),
     VitBase(VitConfig),
+    VitLarge(VitConfig),
+    VitHuge(VitConfig),
+    VitGiant(VitConfig),
+    VitSo400m(VitConfig),
 }
 
 impl BackboneConfig {
     /// Every name, with the published options.
-    pub fn all() -> [Self; 6] {
+    pub fn all() -> [Self; 10] {
         let (resnet, vit) = (ResNetConfig::default(), VitConfig::default());
         [
             Self::Resnet18(resnet),
@@ -97,6 +101,10 @@ impl BackboneConfig {
             Self::VitTiny(vit),
             Self::VitSmall(vit),
             Self::VitBase(vit),
+            Self::VitLarge(vit),
+            Self::VitHuge(vit),
+            Self::VitGiant(vit),
+            Self::VitSo400m(vit),
         ]
     }
 
@@ -109,6 +117,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "vit_tiny",
             Self::VitSmall(_) => "vit_small",
             Self::VitBase(_) => "vit_base",
+            Self::VitLarge(_) => "vit_large",
+            Self::VitHuge(_) => "vit_huge",
+            Self::VitGiant(_) => "vit_giant",
+            Self::VitSo400m(_) => "vit_so400m",
         }
     }
 
@@ -121,6 +133,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "ViT-Ti",
             Self::VitSmall(_) => "ViT-S",
             Self::VitBase(_) => "ViT-B",
+            Self::VitLarge(_) => "ViT-L",
+            Self::VitHuge(_) => "ViT-H",
+            Self::VitGiant(_) => "ViT-g",
+            Self::VitSo400m(_) => "ViT-SO400M",
         }
     }
 
@@ -129,11 +145,31 @@ impl BackboneConfig {
         matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
     }
 
+    /// The options of a vision transformer.
+    fn vit(&self) -> Option<VitConfig> {
+        match *self {
+            Self::VitTiny(config)
+            | Self::VitSmall(config)
+            | Self::VitBase(config)
+            | Self::VitLarge(config)
+            | Self::VitHuge(config)
+            | Self::VitGiant(config)
+            | Self::VitSo400m(config) => Some(config),
+            _ => None,
+        }
+    }
+
     /// Channels of the narrowest convolution behind the first; a transformer has none.
     pub fn least_channels(&self) -> i64 {
         match self {
             Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) => c.width,
-            Self::VitTiny(_) | Self::VitSmall(_) | Self::VitBase(_) => i64::MAX,
+            Self::VitTiny(_)
+            | Self::VitSmall(_)
+            | Self::VitBase(_)
+            | Self::VitLarge(_)
+            | Self::VitHuge(_)
+            | Self::VitGiant(_)
+            | Self::VitSo400m(_) => i64::MAX,
         }
     }
 
@@ -146,17 +182,26 @@ impl BackboneConfig {
             Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) if c.width < 1 => {
                 refuse("width", format!("expected at least 1 channel, got {}", c.width))
             }
-            Self::VitTiny(c) | Self::VitSmall(c) | Self::VitBase(c)
-                if c.patch < 1 || c.image < c.patch || c.image % c.patch != 0 =>
-            {
-                let problem = format!(
-                    "expected a patch that divides the image, got {} and {}",
-                    c.patch, c.image
-                );
-                refuse("patch", problem)
-            }
-            _ => Ok(()),
+            _ => match self.vit().and_then(|config| config.problem()) {
+                Some((field, problem)) => refuse(field, problem),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// Refuses images of a size that the backbone cannot see whole; `field` is where a recipe says the size.
+    pub fn check_size(&self, field: &str, size: usize) -> Result<()> {
+        let Some(VitConfig { patch, .. }) = self.vit() else { return Ok(()) };
+        let size = i64::try_from(size).unwrap_or(i64::MAX - patch);
+        if size > 0 && size % patch == 0 {
+            return Ok(());
+        }
+        let nearest = ((size + patch / 2) / patch).max(1) * patch;
+        Err(Error::Recipe {
+            field: field.into(),
+            problem: format!("expected a multiple of the patch of {patch} pixels, got {size}"),
+            hint: Some(format!("{nearest} is the nearest")),
+        })
     }
 
     /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.
@@ -168,6 +213,10 @@ impl BackboneConfig {
             Self::VitTiny(config) => Box::new(Vit::new(path, vit::TINY, config, channels)),
             Self::VitSmall(config) => Box::new(Vit::new(path, vit::SMALL, config, channels)),
             Self::VitBase(config) => Box::new(Vit::new(path, vit::BASE, config, channels)),
+            Self::VitLarge(config) => Box::new(Vit::new(path, vit::LARGE, config, channels)),
+            Self::VitHuge(config) => Box::new(Vit::new(path, vit::HUGE, config, channels)),
+            Self::VitGiant(config) => Box::new(Vit::new(path, vit::GIANT, config, channels)),
+            Self::VitSo400m(config) => Box::new(Vit::new(path, vit::SO400M, config, channels)),
         }
     }
 }
