@@ -185,6 +185,10 @@ impl RawRecipe {
             });
         }
         self.backbone.check()?;
+        for (place, view) in self.views.iter().enumerate() {
+            self.backbone.check_size(&format!("views.{place}.size"), view.size)?;
+        }
+        self.backbone.check_size("evaluation.preprocess.crop", self.preprocess().crop)?;
         self.check_narrow()?;
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;

@@ -98,23 +98,26 @@ impl Linear {
     }
 }
 
-/// Layer normalisation over the last dimension, ε 1e-6 as timm's transformers have it.
+/// Layer normalisation over the last dimension.
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    epsilon: f64,
 }
 
 impl LayerNorm {
-    pub fn new(path: &nn::Path, width: i64) -> Self {
+    /// ε is added to the variance: 1e-6 in timm's transformers, 1e-5 in CLIP.
+    pub fn with_epsilon(path: &nn::Path, width: i64, epsilon: f64) -> Self {
         Self {
             weight: path.var("weight", &[width], Init::Const(1.0)),
             bias: path.var("bias", &[width], Init::Const(0.0)),
+            epsilon,
         }
     }
 
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-6, true)
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.epsilon, true)
     }
 }
 

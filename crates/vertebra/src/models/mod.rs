@@ -9,7 +9,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use self::resnet::{RESNET18, RESNET34, RESNET50, ResNet, ResNetConfig};
 use self::vit::{Vit, VitConfig};
@@ -41,7 +41,8 @@ pub struct Features {
     pub pooled: Tensor,
     /// The last feature map `[N, D, H, W]` of a convolutional backbone.
     pub map: Option<Tensor>,
-    /// The normalised tokens `[N, T, D]` of a transformer, class token first.
+    /// The normalised tokens `[N, T, D]` of a transformer; the patches, row by row, follow the first
+    /// [`Backbone::prefix_tokens`].
     pub tokens: Option<Tensor>,
 }
 
@@ -52,6 +53,25 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+
+    /// How many tokens come before those of the patches: the class token first where there is one, then registers.
+    fn prefix_tokens(&self) -> i64 {
+        0
+    }
+
+    /// An inside activation as one vector per image, `[N, D]`: a map `[N, D, H, W]` is averaged over space, tokens
+    /// `[N, T, D]` become the class token where there is one, else the mean of the patches; `[N, D]` stays.
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        match activation.dim() {
+            4 => activation.mean_dim([2i64, 3].as_slice(), false, None::<Kind>),
+            3 => {
+                let prefix = self.prefix_tokens();
+                let patches = activation.size()[1] - prefix;
+                activation.narrow(1, prefix, patches).mean_dim(1, false, None::<Kind>)
+            }
+            _ => activation.shallow_clone(),
+        }
+    }
 }
 
 /// A backbone by name; the variant decides which options exist.
@@ -64,11 +84,15 @@ pub enum BackboneConfig {
     VitTiny(VitConfig),
     VitSmall(VitConfig),
     VitBase(VitConfig),
+    VitLarge(VitConfig),
+    VitHuge(VitConfig),
+    VitGiant(VitConfig),
+    VitSo400m(VitConfig),
 }
 
 impl BackboneConfig {
     /// Every name, with the published options.
-    pub fn all() -> [Self; 6] {
+    pub fn all() -> [Self; 10] {
         let (resnet, vit) = (ResNetConfig::default(), VitConfig::default());
         [
             Self::Resnet18(resnet),
@@ -77,6 +101,10 @@ impl BackboneConfig {
             Self::VitTiny(vit),
             Self::VitSmall(vit),
             Self::VitBase(vit),
+            Self::VitLarge(vit),
+            Self::VitHuge(vit),
+            Self::VitGiant(vit),
+            Self::VitSo400m(vit),
         ]
     }
 
@@ -89,6 +117,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "vit_tiny",
             Self::VitSmall(_) => "vit_small",
             Self::VitBase(_) => "vit_base",
+            Self::VitLarge(_) => "vit_large",
+            Self::VitHuge(_) => "vit_huge",
+            Self::VitGiant(_) => "vit_giant",
+            Self::VitSo400m(_) => "vit_so400m",
         }
     }
 
@@ -101,6 +133,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "ViT-Ti",
             Self::VitSmall(_) => "ViT-S",
             Self::VitBase(_) => "ViT-B",
+            Self::VitLarge(_) => "ViT-L",
+            Self::VitHuge(_) => "ViT-H",
+            Self::VitGiant(_) => "ViT-g",
+            Self::VitSo400m(_) => "ViT-SO400M",
         }
     }
 
@@ -109,11 +145,31 @@ impl BackboneConfig {
         matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
     }
 
+    /// The options of a vision transformer.
+    fn vit(&self) -> Option<VitConfig> {
+        match *self {
+            Self::VitTiny(config)
+            | Self::VitSmall(config)
+            | Self::VitBase(config)
+            | Self::VitLarge(config)
+            | Self::VitHuge(config)
+            | Self::VitGiant(config)
+            | Self::VitSo400m(config) => Some(config),
+            _ => None,
+        }
+    }
+
     /// Channels of the narrowest convolution behind the first; a transformer has none.
     pub fn least_channels(&self) -> i64 {
         match self {
             Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) => c.width,
-            Self::VitTiny(_) | Self::VitSmall(_) | Self::VitBase(_) => i64::MAX,
+            Self::VitTiny(_)
+            | Self::VitSmall(_)
+            | Self::VitBase(_)
+            | Self::VitLarge(_)
+            | Self::VitHuge(_)
+            | Self::VitGiant(_)
+            | Self::VitSo400m(_) => i64::MAX,
         }
     }
 
@@ -126,17 +182,26 @@ impl BackboneConfig {
             Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) if c.width < 1 => {
                 refuse("width", format!("expected at least 1 channel, got {}", c.width))
             }
-            Self::VitTiny(c) | Self::VitSmall(c) | Self::VitBase(c)
-                if c.patch < 1 || c.image < c.patch || c.image % c.patch != 0 =>
-            {
-                let problem = format!(
-                    "expected a patch that divides the image, got {} and {}",
-                    c.patch, c.image
-                );
-                refuse("patch", problem)
-            }
-            _ => Ok(()),
+            _ => match self.vit().and_then(|config| config.problem()) {
+                Some((field, problem)) => refuse(field, problem),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// Refuses images of a size that the backbone cannot see whole; `field` is where a recipe says the size.
+    pub fn check_size(&self, field: &str, size: usize) -> Result<()> {
+        let Some(VitConfig { patch, .. }) = self.vit() else { return Ok(()) };
+        let size = i64::try_from(size).unwrap_or(i64::MAX - patch);
+        if size > 0 && size % patch == 0 {
+            return Ok(());
+        }
+        let nearest = ((size + patch / 2) / patch).max(1) * patch;
+        Err(Error::Recipe {
+            field: field.into(),
+            problem: format!("expected a multiple of the patch of {patch} pixels, got {size}"),
+            hint: Some(format!("{nearest} is the nearest")),
+        })
     }
 
     /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.
@@ -148,6 +213,10 @@ impl BackboneConfig {
             Self::VitTiny(config) => Box::new(Vit::new(path, vit::TINY, config, channels)),
             Self::VitSmall(config) => Box::new(Vit::new(path, vit::SMALL, config, channels)),
             Self::VitBase(config) => Box::new(Vit::new(path, vit::BASE, config, channels)),
+            Self::VitLarge(config) => Box::new(Vit::new(path, vit::LARGE, config, channels)),
+            Self::VitHuge(config) => Box::new(Vit::new(path, vit::HUGE, config, channels)),
+            Self::VitGiant(config) => Box::new(Vit::new(path, vit::GIANT, config, channels)),
+            Self::VitSo400m(config) => Box::new(Vit::new(path, vit::SO400M, config, channels)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod channels;
 mod contract;
 mod layering;
 mod parity;
+mod parity_vit;
 mod pretrain;
 mod recipe;
 
@@ -91,7 +92,7 @@ const CPU: Context = Context { collective: &Alone, device: Device::Cpu, autocast
 /// The smallest backbones of both families, for images of 16 pixels.
 fn tiny_backbones() -> [BackboneConfig; 2] {
     let resnet = ResNetConfig { stem: Stem::Small, width: 4, zero_init_residual: false };
-    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class };
+    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class, ..VitConfig::default() };
     [BackboneConfig::Resnet18(resnet), BackboneConfig::VitTiny(vit)]
 }
 
