@@ -1,13 +1,14 @@
 //! Hugging Face's `ViTModel`, `DeiTModel`, `ViTMAEModel`, `IJepaModel`, `Dinov2Model` and
-//! `Dinov2WithRegistersModel`, without the prefix that holds them.
+//! `Dinov2WithRegistersModel`, without the prefix that holds them, as the files have them: transformers 5 renames in
+//! memory and writes the old names.
 
 use super::table::{
     Row,
     Verb::{Is, Out, Rank, Third},
 };
 
-/// As the files have them: transformers 5 renames in memory and writes the old names.
-pub const VIT: &[Row] = &[
+/// What all of them have.
+pub const COMMON: &[Row] = &[
     ("embeddings.cls_token", Is("cls_token")),
     ("embeddings.distillation_token", Is("reg_token")),
     ("embeddings.register_tokens", Is("reg_token")),
@@ -20,12 +21,17 @@ pub const VIT: &[Row] = &[
     ("encoder.layer.*.attention.attention.key.*", Third(1, "blocks.*.attn.qkv.*")),
     ("encoder.layer.*.attention.attention.value.*", Third(2, "blocks.*.attn.qkv.*")),
     ("encoder.layer.*.attention.output.dense.**", Is("blocks.*.attn.proj.**")),
-    // ViT, DeiT, MAE, I-JEPA.
+];
+
+/// ViT, DeiT, MAE, I-JEPA.
+pub const VIT: &[Row] = &[
     ("encoder.layer.*.layernorm_before.**", Is("blocks.*.norm1.**")),
     ("encoder.layer.*.layernorm_after.**", Is("blocks.*.norm2.**")),
     ("encoder.layer.*.intermediate.dense.**", Is("blocks.*.mlp.fc1.**")),
     ("encoder.layer.*.output.dense.**", Is("blocks.*.mlp.fc2.**")),
-    // DINOv2.
+];
+
+pub const DINOV2: &[Row] = &[
     ("encoder.layer.*.norm1.**", Is("blocks.*.norm1.**")),
     ("encoder.layer.*.norm2.**", Is("blocks.*.norm2.**")),
     ("encoder.layer.*.layer_scale1.lambda1", Is("blocks.*.ls1.gamma")),
