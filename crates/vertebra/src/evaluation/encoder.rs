@@ -14,7 +14,8 @@ use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
 /// The prefix of the backbone's variables inside a method.
 const BACKBONE: &str = "backbone.";
-/// Classifiers in published files, which no backbone here has: torchvision's and timm's names.
+/// Classifiers in published files, which no backbone here has: torchvision's and timm's names. (ConvNeXt's own last norm
+/// is a part of timm's `head.`.)
 const CLASSIFIERS: &[&str] = &["fc.", "head."];
 
 /// Opens what a person may call an encoder: a run folder (its newest checkpoint), a checkpoint file, or
@@ -110,12 +111,10 @@ fn from_weights(
         normalize: Normalize::imagenet(),
     };
     let spec = EncoderSpec { backbone, channels: 3, preprocess };
-    let (tensors, _) = weights::load(file)?;
-    let weights: BTreeMap<String, Tensor> = tensors
-        .into_iter()
-        .filter(|(name, _)| !CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
+    let (mut weights, _) = weights::load(file)?;
     let mut encoder = build(&spec, name, device, autocast);
+    let classifier = |name: &String| CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix));
+    weights.retain(|name, _| encoder.variables.contains_key(name) || !classifier(name));
     weights::assign(file, &weights, &encoder.variables)?;
     encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok((encoder, spec))
