@@ -92,6 +92,13 @@ impl Linear {
         Self { weight, bias: Some(path.var("bias", &[outputs], Init::Const(0.0))) }
     }
 
+    /// The same without a bias.
+    pub fn unbiased(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
+        let mut weight = path.zeros("weight", &[outputs, inputs]);
+        truncated_normal(&mut weight, 0.02);
+        Self { weight, bias: None }
+    }
+
     /// `[…, inputs]` → `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
@@ -107,10 +114,20 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// Scale 1, shift 0 and ε 1e-6, as timm's ViT and ConvNeXt have it.
+    pub fn new(path: &nn::Path, width: i64) -> Self {
+        Self::with(path, width, 1.0, 1e-6)
+    }
+
     /// ε is added to the variance: 1e-6 in timm's transformers, 1e-5 in CLIP.
     pub fn with_epsilon(path: &nn::Path, width: i64, epsilon: f64) -> Self {
+        Self::with(path, width, 1.0, epsilon)
+    }
+
+    /// Scale `scale`, shift 0.
+    pub fn with(path: &nn::Path, width: i64, scale: f64, epsilon: f64) -> Self {
         Self {
-            weight: path.var("weight", &[width], Init::Const(1.0)),
+            weight: path.var("weight", &[width], Init::Const(scale)),
             bias: path.var("bias", &[width], Init::Const(0.0)),
             epsilon,
         }

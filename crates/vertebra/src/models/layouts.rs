@@ -18,8 +18,9 @@ mod convolutional;
 mod found;
 mod holders;
 mod hugging_face;
+mod standards;
 mod swin;
-pub mod table;
+mod table;
 mod vit;
 
 use std::collections::BTreeMap;
@@ -28,9 +29,10 @@ use std::path::Path;
 use pixels::plan::Preprocess;
 use tch::Tensor;
 
-pub use found::Found;
+pub use found::{ConvNext, Found, ResNet, Swin, Vit};
 
-use self::table::{Renamed, Row};
+use self::beside::Beside;
+use self::table::{Renamed, Row, fits};
 use super::BackboneConfig;
 use crate::error::{Error, Result};
 
@@ -54,26 +56,28 @@ pub struct Imported {
 
 /// A foreign layout.
 #[derive(Debug)]
-pub struct Layout {
-    pub name: &'static str,
+struct Layout {
+    name: &'static str,
     /// Each of these fits a name of the file.
     marks: &'static [&'static str],
     /// None of these does.
     without: &'static [&'static str],
     rows: &'static [&'static [Row]],
-    family: Family,
+    network: Network,
     /// ε of a transformer's norms, where the writer's is not 1e-6.
     epsilon: Option<f64>,
 }
 
 /// How the renamed tensors are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+enum Network {
     ResNet,
     Vit,
     ConvNext,
     Swin,
 }
+
+const SIGLIP: &str = "Hugging Face's names of SigLIP";
 
 /// The first whose marks are all there is the file's.
 const LAYOUTS: &[Layout] = &[
@@ -82,7 +86,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["conv1.weight", "bn1.weight", "layer1.0.conv1.weight"],
         without: &[],
         rows: &[convolutional::RESNET],
-        family: Family::ResNet,
+        network: Network::ResNet,
         epsilon: None,
     },
     Layout {
@@ -90,15 +94,20 @@ const LAYOUTS: &[Layout] = &[
         marks: &["patch_embed.proj.weight", "blocks.?.?.norm1.weight"],
         without: &["layers.**"],
         rows: &[vit::CHUNKS, vit::TIMM],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
         name: "DINOv2's names",
-        marks: &["patch_embed.proj.weight", "blocks.?.norm1.weight", "mask_token", "blocks.?.ls1.gamma"],
+        marks: &[
+            "patch_embed.proj.weight",
+            "blocks.?.norm1.weight",
+            "mask_token",
+            "blocks.?.ls1.gamma",
+        ],
         without: &["layers.**"],
         rows: &[vit::TIMM],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
@@ -106,7 +115,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["patch_embed.proj.weight", "blocks.?.norm1.weight"],
         without: &["layers.**"],
         rows: &[vit::TIMM],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
@@ -114,7 +123,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["conv1.weight", "positional_embedding", "transformer.resblocks.?.ln_1.weight"],
         without: &["token_embedding.weight"],
         rows: &[clip::OPEN_CLIP],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
@@ -122,15 +131,15 @@ const LAYOUTS: &[Layout] = &[
         marks: &["embeddings.patch_embedding.weight", "pre_layrnorm.weight"],
         without: &[],
         rows: &[clip::HUGGING_FACE],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
-        name: "Hugging Face's names of SigLIP",
+        name: SIGLIP,
         marks: &["embeddings.patch_embedding.weight", "encoder.layers.?.layer_norm1.weight"],
         without: &["embeddings.class_embedding"],
         rows: &[clip::HUGGING_FACE],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
@@ -138,7 +147,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["embeddings.patch_embeddings.projection.weight", "encoder.layer.?.norm1.weight"],
         without: &[],
         rows: &[hugging_face::COMMON, hugging_face::DINOV2],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: None,
     },
     Layout {
@@ -149,7 +158,7 @@ const LAYOUTS: &[Layout] = &[
         ],
         without: &[],
         rows: &[hugging_face::COMMON, hugging_face::VIT],
-        family: Family::Vit,
+        network: Network::Vit,
         epsilon: Some(1e-12),
     },
     Layout {
@@ -157,7 +166,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["stem.0.weight", "stages.?.blocks.?.conv_dw.weight"],
         without: &[],
         rows: &[convolutional::CONVNEXT_TIMM],
-        family: Family::ConvNext,
+        network: Network::ConvNext,
         epsilon: None,
     },
     Layout {
@@ -165,7 +174,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["downsample_layers.0.0.weight", "stages.?.?.dwconv.weight"],
         without: &[],
         rows: &[convolutional::CONVNEXT],
-        family: Family::ConvNext,
+        network: Network::ConvNext,
         epsilon: None,
     },
     Layout {
@@ -173,7 +182,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &["layers.?.blocks.?.attn.qkv.weight", "layers.0.downsample.reduction.weight"],
         without: &[],
         rows: &[swin::MICROSOFT, swin::COMMON],
-        family: Family::Swin,
+        network: Network::Swin,
         epsilon: None,
     },
     Layout {
@@ -181,34 +190,146 @@ const LAYOUTS: &[Layout] = &[
         marks: &["layers.?.blocks.?.attn.qkv.weight"],
         without: &[],
         rows: &[swin::TIMM, swin::COMMON],
-        family: Family::Swin,
+        network: Network::Swin,
         epsilon: None,
     },
 ];
 
+/// A file's tensors under our names, and what network they are.
+#[derive(Debug)]
+pub struct Translated {
+    /// Whose names the file has.
+    pub layout: &'static str,
+    /// The prefix under which the encoder was, `teacher.module.backbone.`; mostly nothing.
+    pub under: String,
+    pub found: Found,
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The file's names of the tensors left out, and why.
+    pub left_out: Vec<(String, &'static str)>,
+}
+
 /// What a file is, with its tensors under our names. `wanted` is the architecture that a person named, as a recipe
-/// spells it, with `clip_` or `openai_clip_` before it where that must be said; a file of another one is an error.
-///
-/// `path` is where the tensors are from: what lies beside it is read.
+/// spells it, with `clip_` or `openai_clip_` before it where the activation must be said; a file of another one is an
+/// error. `path` is where the tensors are from: what lies beside it is read.
 pub fn recognise(
     path: &Path,
     tensors: BTreeMap<String, Tensor>,
     wanted: Option<&str>,
 ) -> Result<Imported> {
-    let named = translate(path, tensors)?;
     let beside = beside::read(path)?;
-    let found = named.found(path)?;
-    let (wanted, quick) = activation(wanted);
-    let quick = quick.or(beside.quick_gelu);
-    let (backbone, tensors) = found.backbone(path, &named, quick, &beside, wanted)?;
-    let preprocess = beside.preprocess.unwrap_or_else(|| found.preprocess());
+    let (wanted, quick) = wanted.map_or((None, None), activation);
+    let named = wanted.is_some();
+    let mut it = settled(path, tensors, &beside, quick, named)?;
+    let backbone = it.found.backbone();
+    let title = backbone.map_or_else(|| it.found.describe(), |it| title(&it));
+    if let Some(wanted) = wanted.filter(|wanted| backbone.is_none_or(|it| it.name() != *wanted)) {
+        return Err(Error::Usage {
+            problem: format!(
+                "{}: this is {title} in {}, not a {wanted}",
+                path.display(),
+                it.layout
+            ),
+            hint: backbone.map(|it| format!("say `{}=FILE`, or the file alone", it.name())),
+        });
+    }
+    let Some(backbone) = backbone else {
+        let names = BackboneConfig::all().map(|it| it.name());
+        return Err(Error::Usage {
+            problem: format!(
+                "{}: {title} in {}, a size that is not built here",
+                path.display(),
+                it.layout
+            ),
+            hint: Some(format!("there are {}", names.join(", "))),
+        });
+    };
+    found::fit(&backbone, &mut it.tensors);
     Ok(Imported {
-        layout: named.layout.name,
-        under: named.under,
+        layout: it.layout,
+        under: it.under,
         backbone,
-        channels: found.channels() as usize,
-        tensors,
-        left_out: named.left_out,
-        preprocess,
+        channels: usize::try_from(it.found.channels()).unwrap_or(0),
+        tensors: it.tensors,
+        left_out: it.left_out,
+        preprocess: beside.preprocess.unwrap_or_else(|| it.found.preprocess()),
     })
+}
+
+/// The same for networks of any size, named here or not; nothing beside the file is read. `quick` is whether CLIP's
+/// activation is the quick GELU: needed for CLIP.
+pub fn translate(
+    path: &Path,
+    tensors: BTreeMap<String, Tensor>,
+    quick: Option<bool>,
+) -> Result<Translated> {
+    settled(path, tensors, &Beside::default(), quick, false)
+}
+
+fn settled(
+    path: &Path,
+    tensors: BTreeMap<String, Tensor>,
+    beside: &Beside,
+    quick: Option<bool>,
+    named: bool,
+) -> Result<Translated> {
+    let opened = holders::open(tensors);
+    let Some(layout) = LAYOUTS.iter().find(|layout| layout.is_of(&opened.tensors)) else {
+        return Err(unknown(path, &opened.tensors));
+    };
+    let window = swin::window(&opened.tensors);
+    let Renamed { mut tensors, left_out } = table::apply(path, layout.rows, opened.tensors)?;
+    let mut found = found::read(path, layout, window, &mut tensors)?;
+    found.settle(path, layout, beside, quick.or(beside.quick_gelu), named)?;
+    let inside = left_out.into_iter().map(|(name, why)| (format!("{}{name}", opened.under), why));
+    let left_out = opened.left_out.into_iter().chain(inside).collect();
+    Ok(Translated { layout: layout.name, under: opened.under, found, tensors, left_out })
+}
+
+/// The architecture, and the activation of CLIP that the name says.
+fn activation(wanted: &str) -> (Option<&str>, Option<bool>) {
+    if let Some(name) = wanted.strip_prefix("openai_clip_") {
+        return (Some(name), Some(true));
+    }
+    match wanted.strip_prefix("clip_") {
+        Some(name) => (Some(name), Some(false)),
+        None => (Some(wanted), None),
+    }
+}
+
+impl Layout {
+    fn is_of(&self, tensors: &BTreeMap<String, Tensor>) -> bool {
+        let there = |mark: &&str| tensors.keys().any(|name| fits(mark, name));
+        self.marks.iter().all(there) && !self.without.iter().any(there)
+    }
+
+    fn is_siglip(&self) -> bool {
+        self.name == SIGLIP
+    }
+}
+
+/// `a ViT-S/16`.
+fn title(backbone: &BackboneConfig) -> String {
+    match backbone.family() {
+        super::Family::Vit(_, config) => format!("a {}/{}", backbone.title(), config.patch),
+        _ => format!("a {}", backbone.title()),
+    }
+}
+
+fn unknown(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Error {
+    let first: Vec<String> = tensors
+        .iter()
+        .take(4)
+        .map(|(name, tensor)| format!("`{name}` {:?}", tensor.size()))
+        .collect();
+    let problem = match tensors.len() {
+        0 => format!("{}: it holds no weights", path.display()),
+        n => format!(
+            "{}: {n} tensors in no layout known here: {}{}",
+            path.display(),
+            first.join(", "),
+            if n > first.len() { ", ..." } else { "" }
+        ),
+    };
+    let known: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name).collect();
+    Error::Usage { problem, hint: Some(format!("known are {}", known.join("; "))) }
 }

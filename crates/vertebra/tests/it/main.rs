@@ -8,6 +8,7 @@ mod channels;
 mod contract;
 mod layering;
 mod parity;
+mod parity_convswin;
 mod parity_vit;
 mod pretrain;
 mod recipe;

@@ -38,7 +38,8 @@ pub fn read(weights: &Path) -> Result<Beside> {
         beside.quick_gelu = beside.quick_gelu.or(Some(quick));
         let size = square(&config["model_cfg"]["vision_cfg"]["image_size"]);
         let found = &config["preprocess_cfg"];
-        beside.preprocess = beside.preprocess.take().or(preprocess(found, "mean", "std", size, size));
+        beside.preprocess =
+            beside.preprocess.take().or(preprocess(found, "mean", "std", size, size));
     }
     if let Some(config) = json(weights, "preprocessor_config.json")? {
         let (resize, crop) = sides(&config);

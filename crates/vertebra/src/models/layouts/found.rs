@@ -11,17 +11,19 @@ use std::path::Path;
 use pixels::plan::Preprocess;
 use tch::Tensor;
 
+use super::beside::Beside;
 use super::table::foreign;
-use super::{Family, Layout};
+use super::{Layout, Network};
 use crate::error::{Error, Result};
+use crate::models::BackboneConfig;
 
-pub use convnext::ConvNext;
+pub use convnext::{ConvNext, fit};
 pub use resnet::ResNet;
 pub use swin::Swin;
 pub use vit::Vit;
 
 /// A network by what its tensors are, known to this library or not.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     ResNet(ResNet),
     Vit(Vit),
@@ -36,7 +38,7 @@ impl Found {
             Self::ResNet(_) => super::standards::resnet(),
             Self::Vit(vit) => vit.preprocess(),
             Self::ConvNext(_) => super::standards::whole(224),
-            Self::Swin(swin) => super::standards::swin(swin.image as usize),
+            Self::Swin(swin) => super::standards::swin(swin.config.image as usize),
         }
     }
 
@@ -47,6 +49,33 @@ impl Found {
             Self::Vit(it) => it.channels,
             Self::ConvNext(it) => it.channels,
             Self::Swin(it) => it.channels,
+        }
+    }
+
+    /// Decides what shapes do not tell: by what lies beside the file, by a person's word (`quick`: CLIP's activation;
+    /// `named`: that the published options of the size are meant), else by the layout. An error where it cannot.
+    pub fn settle(
+        &mut self,
+        path: &Path,
+        layout: &Layout,
+        beside: &Beside,
+        quick: Option<bool>,
+        named: bool,
+    ) -> Result<()> {
+        match self {
+            Self::Vit(vit) => vit.settle(path, layout, quick, beside),
+            Self::Swin(swin) => swin.settle(path, beside, named),
+            Self::ResNet(_) | Self::ConvNext(_) => Ok(()),
+        }
+    }
+
+    /// The architecture of this library that it is.
+    pub fn backbone(&self) -> Option<BackboneConfig> {
+        match self {
+            Self::ResNet(it) => it.backbone(),
+            Self::Vit(it) => it.backbone(),
+            Self::ConvNext(it) => it.backbone(),
+            Self::Swin(it) => it.backbone(),
         }
     }
 
@@ -62,28 +91,34 @@ impl Found {
                 it.depth, it.width, it.config.patch
             ),
             Self::ConvNext(it) => {
-                format!("a ConvNeXt of {:?} blocks, {:?} channels wide", it.blocks, it.widths)
+                let stages = it.shape.stages.map(|stage| (stage.blocks, stage.width));
+                format!(
+                    "a ConvNeXt {:?} whose stages have (blocks, channels) {stages:?}",
+                    it.shape.version
+                )
             }
             Self::Swin(it) => format!(
-                "a Swin of {:?} blocks with {:?} heads, {} channels wide at its start",
-                it.blocks, it.heads, it.width
+                "a Swin whose stages have (blocks, heads) {:?}, {} channels wide at its start",
+                it.stages, it.width
             ),
         }
     }
 }
 
-/// Reads a network from its tensors, and brings those into the form that it has here.
+/// Reads a network from its tensors, and brings those into the form that it has here. `window` is a Swin's, where the
+/// file had a table of it.
 pub fn read(
     path: &Path,
     layout: &Layout,
+    window: Option<i64>,
     tensors: &mut BTreeMap<String, Tensor>,
 ) -> Result<Found> {
     let shapes = Shapes { path, layout, tensors };
-    Ok(match layout.family {
-        Family::ResNet => Found::ResNet(resnet::read(&shapes)?),
-        Family::ConvNext => Found::ConvNext(convnext::read(&shapes)?),
-        Family::Swin => Found::Swin(swin::read(&shapes)?),
-        Family::Vit => {
+    Ok(match layout.network {
+        Network::ResNet => Found::ResNet(resnet::read(&shapes)?),
+        Network::ConvNext => Found::ConvNext(convnext::read(&shapes)?),
+        Network::Swin => Found::Swin(swin::read(&shapes, window)?),
+        Network::Vit => {
             let (found, folds) = vit::read(&shapes)?;
             if folds {
                 vit::fold_class_position(tensors);
@@ -109,7 +144,11 @@ impl Shapes<'_> {
     fn of<const N: usize>(&self, name: &str) -> Result<[i64; N]> {
         let Some(tensor) = self.tensors.get(name) else {
             let theirs = foreign(self.layout.rows, name).unwrap_or_else(|| name.into());
-            return Err(Error::MissingTensor { path: self.path.into(), name: theirs, nearest: None });
+            return Err(Error::MissingTensor {
+                path: self.path.into(),
+                name: theirs,
+                nearest: None,
+            });
         };
         let found = tensor.size();
         found.clone().try_into().map_err(|_| self.unusual(name, format!("has shape {found:?}")))
@@ -119,7 +158,10 @@ impl Shapes<'_> {
     fn count(&self, prefix: &str) -> i64 {
         let there = |n: &i64| {
             let start = format!("{prefix}.{n}.");
-            self.tensors.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
+            self.tensors
+                .range(start.clone()..)
+                .next()
+                .is_some_and(|(name, _)| name.starts_with(&start))
         };
         (0..).take_while(there).count() as i64
     }

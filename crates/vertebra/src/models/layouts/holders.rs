@@ -13,10 +13,7 @@ struct Holder {
     beside: &'static [(&'static str, &'static str)],
 }
 
-const fn holder(
-    prefix: &'static str,
-    beside: &'static [(&'static str, &'static str)],
-) -> Holder {
+const fn holder(prefix: &'static str, beside: &'static [(&'static str, &'static str)]) -> Holder {
     Holder { prefix, beside }
 }
 
@@ -59,16 +56,26 @@ const HOLDERS: &[Holder] = &[
     // I-JEPA: the authors evaluate the target encoder.
     holder(
         "target_encoder.",
-        &[("encoder.**", "the context encoder; the target encoder is taken"), ("predictor.**", PREDICTOR)],
+        &[
+            ("encoder.**", "the context encoder; the target encoder is taken"),
+            ("predictor.**", PREDICTOR),
+        ],
     ),
     // MoCo v3, then MoCo v1 and v2.
     holder(
         "base_encoder.",
-        &[("momentum_encoder.**", "the momentum encoder; its base is taken"), ("predictor.**", PREDICTOR)],
+        &[
+            ("momentum_encoder.**", "the momentum encoder; its base is taken"),
+            ("predictor.**", PREDICTOR),
+        ],
     ),
     holder(
         "encoder_q.",
-        &[("encoder_k.**", "the momentum encoder"), ("queue", "the queue"), ("queue_ptr", "the queue")],
+        &[
+            ("encoder_k.**", "the momentum encoder"),
+            ("queue", "the queue"),
+            ("queue_ptr", "the queue"),
+        ],
     ),
     // DINO, DINOv2, VICReg, VICRegL.
     holder(

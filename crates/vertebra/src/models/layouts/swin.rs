@@ -1,5 +1,9 @@
 //! Swin and Swin V2: Microsoft's files halve the resolution at the end of a stage, timm's at the start of the next.
 
+use std::collections::BTreeMap;
+
+use tch::Tensor;
+
 use super::table::{
     Row,
     Verb::{Is, Out, Same},
@@ -26,3 +30,12 @@ pub const COMMON: &[Row] = &[
     ("norm.**", Same),
     ("head.**", Out("classifier")),
 ];
+
+/// The side of a window by a table that Microsoft's files of the second version hold, `[1, 2 w − 1, 2 w − 1, 2]`.
+pub fn window(tensors: &BTreeMap<String, Tensor>) -> Option<i64> {
+    let table = tensors.get("layers.0.blocks.0.attn.relative_coords_table")?;
+    match table.size()[..] {
+        [1, side, _, 2] if side > 0 => Some((side + 1) / 2),
+        _ => None,
+    }
+}

@@ -43,11 +43,7 @@ pub struct Renamed {
 
 /// Renames every tensor by the first row that its name fits. A name that fits no row is an error, and so is a third
 /// without the other two, and a name here that two tensors have.
-pub fn apply(
-    path: &Path,
-    rows: &[&[Row]],
-    tensors: BTreeMap<String, Tensor>,
-) -> Result<Renamed> {
+pub fn apply(path: &Path, rows: &[&[Row]], tensors: BTreeMap<String, Tensor>) -> Result<Renamed> {
     let mut renamed = Renamed::default();
     let mut thirds: BTreeMap<String, [Option<Tensor>; 3]> = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -170,12 +166,7 @@ fn put(path: &Path, renamed: &mut Renamed, ours: String, tensor: Tensor) -> Resu
     Ok(())
 }
 
-fn join(
-    path: &Path,
-    rows: &[&[Row]],
-    ours: &str,
-    parts: [Option<Tensor>; 3],
-) -> Result<Tensor> {
+fn join(path: &Path, rows: &[&[Row]], ours: &str, parts: [Option<Tensor>; 3]) -> Result<Tensor> {
     let mut present = Vec::new();
     for (place, part) in parts.into_iter().enumerate() {
         let Some(part) = part else {

@@ -1,6 +1,9 @@
 //! Vision transformers under the names of timm and of facebookresearch, which ours are.
 
-use super::table::{Row, Verb::{Is, Out, Same}};
+use super::table::{
+    Row,
+    Verb::{Is, Out, Same},
+};
 
 /// timm's own, DeiT, DINO, DINOv2, MAE, MoCo v3, I-JEPA.
 pub const TIMM: &[Row] = &[

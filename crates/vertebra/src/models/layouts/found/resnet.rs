@@ -1,8 +1,7 @@
 use super::Shapes;
 use crate::error::Result;
-use crate::models::BackboneConfig;
 use crate::models::resnet::{Block, ResNetConfig, Shape, Stem};
-use crate::models::resnet::{RESNET18, RESNET34, RESNET50};
+use crate::models::{BackboneConfig, Family};
 
 /// A residual network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,11 +11,12 @@ pub struct ResNet {
     pub channels: i64,
 }
 
-/// Which shapes have names.
-const NAMES: &[(Shape, fn(ResNetConfig) -> BackboneConfig)] = &[
-    (RESNET18, BackboneConfig::Resnet18),
-    (RESNET34, BackboneConfig::Resnet34),
-    (RESNET50, BackboneConfig::Resnet50),
+const NAMED: &[fn(ResNetConfig) -> BackboneConfig] = &[
+    BackboneConfig::Resnet18,
+    BackboneConfig::Resnet34,
+    BackboneConfig::Resnet50,
+    BackboneConfig::Resnet101,
+    BackboneConfig::Resnet152,
 ];
 
 pub fn read(shapes: &Shapes) -> Result<ResNet> {
@@ -26,14 +26,25 @@ pub fn read(shapes: &Shapes) -> Result<ResNet> {
     let stem = match kernel {
         7 => Stem::Standard,
         3 => Stem::Small,
-        _ => return Err(shapes.unusual("conv1.weight", format!("is {kernel} pixels wide, not 7 or 3"))),
+        _ => {
+            let problem = format!("is {kernel} pixels wide, not 7 or 3");
+            return Err(shapes.unusual("conv1.weight", problem));
+        }
     };
     let config = ResNetConfig { stem, width, ..ResNetConfig::default() };
     Ok(ResNet { shape: Shape { block, stages }, config, channels })
 }
 
 impl ResNet {
+    /// The published depth that it has.
     pub fn backbone(&self) -> Option<BackboneConfig> {
-        NAMES.iter().find(|(shape, _)| *shape == self.shape).map(|(_, named)| named(self.config))
+        let same = |named: &BackboneConfig| matches!(named.family(), Family::ResNet(shape, _) if shape == self.shape);
+        let found = NAMED.iter().map(|named| named(self.config)).find(same)?;
+        let doubled = 2 * ResNetConfig::default().width;
+        if matches!(found, BackboneConfig::Resnet50(c) if c.width == doubled) {
+            let width = ResNetConfig::default().width;
+            return Some(BackboneConfig::Resnet50x2(ResNetConfig { width, ..self.config }));
+        }
+        Some(found)
     }
 }

@@ -8,30 +8,29 @@ use super::super::beside::Beside;
 use super::super::{Layout, standards};
 use super::Shapes;
 use crate::error::{Error, Result};
-use crate::models::BackboneConfig;
-use crate::models::vit::{self, Mlp, Pool, Shape, VitConfig};
+use crate::models::vit::{Mlp, Pool, VitConfig};
+use crate::models::{BackboneConfig, Family};
 
 /// A vision transformer. Heads leave no trace in its shapes: the published size of the same width has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Vit {
     pub width: i64,
     pub depth: i64,
-    /// Width of the MLPs as [`Shape`] counts it.
+    /// Width of the MLPs as [`Shape`](crate::models::vit::Shape) counts it.
     pub mlp: i64,
     pub channels: i64,
     /// `mlp` and `epsilon` are those of most until [`Vit::settle`].
     pub config: VitConfig,
 }
 
-/// Which sizes have names.
-const NAMES: &[(Shape, fn(VitConfig) -> BackboneConfig)] = &[
-    (vit::TINY, BackboneConfig::VitTiny),
-    (vit::SMALL, BackboneConfig::VitSmall),
-    (vit::BASE, BackboneConfig::VitBase),
-    (vit::LARGE, BackboneConfig::VitLarge),
-    (vit::HUGE, BackboneConfig::VitHuge),
-    (vit::GIANT, BackboneConfig::VitGiant),
-    (vit::SO400M, BackboneConfig::VitSo400m),
+const NAMED: &[fn(VitConfig) -> BackboneConfig] = &[
+    BackboneConfig::VitTiny,
+    BackboneConfig::VitSmall,
+    BackboneConfig::VitBase,
+    BackboneConfig::VitLarge,
+    BackboneConfig::VitHuge,
+    BackboneConfig::VitGiant,
+    BackboneConfig::VitSo400m,
 ];
 
 /// The network, and whether the class token's position must be folded into it.
@@ -41,12 +40,10 @@ pub fn read(shapes: &Shapes) -> Result<(Vit, bool)> {
     let [inside, _] = shapes.of::<2>("blocks.0.mlp.fc1.weight")?;
     let [_, hidden] = shapes.of::<2>("blocks.0.mlp.fc2.weight")?;
     let class_token = shapes.has("cls_token");
-    let registers =
-        if shapes.has("reg_token") { shapes.of::<3>("reg_token")?[1] } else { 0 };
+    let registers = if shapes.has("reg_token") { shapes.of::<3>("reg_token")?[1] } else { 0 };
     // Packed halves, of which each is two thirds of the MLP's width.
     let gated = inside == 2 * hidden;
-    let (mlp, activation) =
-        if gated { (hidden * 3 / 2, Mlp::Swiglu) } else { (hidden, Mlp::Gelu) };
+    let (mlp, activation) = if gated { (hidden * 3 / 2, Mlp::Swiglu) } else { (hidden, Mlp::Gelu) };
     let prefix = i64::from(class_token) + registers;
     let Some((side, placed)) = grid(positions, i64::from(class_token), prefix) else {
         let problem = format!("has {positions} positions, which are no square of patches");
@@ -96,7 +93,8 @@ fn grid(positions: i64, class: i64, prefix: i64) -> Option<(i64, i64)> {
 
 /// The class token with its position added, and positions of patches alone: the same sum, made once.
 pub fn fold_class_position(tensors: &mut BTreeMap<String, Tensor>) {
-    let (Some(class), Some(positions)) = (tensors.get("cls_token"), tensors.get("pos_embed")) else {
+    let (Some(class), Some(positions)) = (tensors.get("cls_token"), tensors.get("pos_embed"))
+    else {
         return;
     };
     let patches = positions.size()[1] - 1;
@@ -135,10 +133,10 @@ impl Vit {
 
     /// The published size that it has.
     pub fn backbone(&self) -> Option<BackboneConfig> {
-        let same = |shape: &Shape| {
-            (shape.width, shape.depth, shape.mlp) == (self.width, self.depth, self.mlp)
-        };
-        NAMES.iter().find(|(shape, _)| same(shape)).map(|(_, named)| named(self.config))
+        let wanted = (self.width, self.depth, self.mlp);
+        NAMED.iter().map(|named| named(self.config)).find(|named| {
+            matches!(named.family(), Family::Vit(it, _) if (it.width, it.depth, it.mlp) == wanted)
+        })
     }
 
     pub fn preprocess(&self) -> Preprocess {
