@@ -7,6 +7,7 @@ mod budgets;
 mod channels;
 mod contract;
 mod layering;
+mod layouts;
 mod parity;
 mod parity_convswin;
 mod parity_vit;
