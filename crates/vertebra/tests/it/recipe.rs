@@ -137,6 +137,8 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
         ("views.0.jitter.hue=0.6", "views.0.jitter.hue"),
         ("data.channels=1", "views.0.jitter.probability"),
         ("backbone.width=0", "backbone.width"),
+        ("backbone={name=\"vit_tiny\",patch=15}", "backbone.patch"),
+        ("backbone={name=\"vit_tiny\",image=28,patch=7}", "views.0.size"),
         ("method.projector.widths=[]", "method.projector.widths"),
         ("optimizer.lr=-1", "optimizer.lr"),
         ("optimizer.momentum=1", "optimizer.momentum"),
