@@ -152,6 +152,36 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
 }
 
 #[test]
+fn networks_that_cannot_be_built_or_fed_are_refused_with_their_field() {
+    let wrong = [
+        ("name = \"convnext_tiny\"", "views.size"),
+        ("name = \"convnext_tiny\"\npatch = 0", "backbone.patch"),
+        ("name = \"convnextv2_atto\"\npatch = 33", "backbone.patch"),
+        ("name = \"swin_tiny\"\nimage = 30", "backbone.patch"),
+        ("name = \"swin_tiny\"\nwindow = 0", "backbone.window"),
+        ("name = \"swinv2_tiny\"\nwindow = 65", "backbone.window"),
+        ("name = \"swinv2_tiny\"\nimage = 64\npatch = 64", "views.size"),
+        ("name = \"vit_tiny\"\nimage = 64\npatch = 64", "views.size"),
+    ];
+    for (backbone, wanted) in wrong {
+        match with_backbone(backbone).check() {
+            Err(Error::Recipe { field, .. }) => assert_eq!(field, wanted, "{backbone}"),
+            other => panic!("{backbone}: {other:?}"),
+        }
+    }
+    for fits in ["name = \"convnext_tiny\"\npatch = 2", "name = \"swin_tiny\"\nimage = 32"] {
+        assert!(with_backbone(fits).check().is_ok(), "{fits}");
+    }
+}
+
+/// The recipe above on views of 28 pixels and another backbone.
+fn with_backbone(backbone: &str) -> RawRecipe {
+    let text = RECIPE.replacen("size = 32", "size = 28", 1);
+    let text = text.replacen("name = \"resnet18\"\nstem = \"small\"", backbone, 1);
+    RawRecipe::parse(&text, &[]).unwrap()
+}
+
+#[test]
 fn a_recipe_written_out_is_the_same_recipe() {
     let changes: [&[&str]; 4] = [
         &[],
