@@ -22,6 +22,10 @@ MODELS = {
 SIZES = [(256, 256), (400, 300), (200, 240), (333, 517)] * 2
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
+# The preprocessing of all networks, as timm's files say it to whoever opens the weights beside them.
+PREPARED = {"input_size": [3, 224, 224], "crop_pct": 0.875, "interpolation": "bicubic"}
+PREPARED |= {"mean": MEAN.tolist(), "std": STD.tolist()}
+
 
 def main():
     step, folder = sys.argv[1], Path(sys.argv[2])
@@ -37,6 +41,7 @@ def make(folder):
         image.save(folder / "images" / f"{i}.png")
         prepared.append(prepare(image))
     batch = torch.stack(prepared)
+    (folder / "config.json").write_text(json.dumps({"pretrained_cfg": PREPARED}))
     for seed, (name, variant) in enumerate(MODELS.items()):
         model = random_model(variant, seed, batch)
         save_file(model.state_dict(), folder / f"{name}.safetensors")
@@ -73,7 +78,7 @@ def picture(generator, width, height):
 
 
 def prepare(image):
-    """Short side to 256, the centred square of 224, normalised, as vertebra prepares images for ARCH=FILE."""
+    """Short side to 256, the centred square of 224, normalised: `PREPARED`."""
     short = min(image.size)
     width, height = (256 if side == short else int(256 * side / short) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)

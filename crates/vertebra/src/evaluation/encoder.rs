@@ -123,16 +123,18 @@ fn from_file(
         let checkpoint = Checkpoint::from_parts(file, tensors, &metadata)?;
         return from_checkpoint(&checkpoint, file, device, autocast);
     }
-    let (spec, tensors) = match metadata.get(SPEC) {
-        Some(text) if arch.is_none() => (exported(file, text)?, tensors),
-        _ => {
-            let found = layouts::recognise(file, tensors, arch)?;
-            let layouts::Imported { backbone, channels, preprocess, tensors, .. } = found;
-            (EncoderSpec { backbone, channels, preprocess }, tensors)
-        }
-    };
-    let mut encoder = build(&spec, arch.unwrap_or(spec.backbone.name()), device, autocast);
-    weights::assign(file, &tensors, &encoder.variables)?;
+    let (spec, mut encoder);
+    if let (Some(text), None) = (metadata.get(SPEC), arch) {
+        spec = exported(file, text)?;
+        encoder = build(&spec, spec.backbone.name(), device, autocast);
+        weights::assign(file, &tensors, &encoder.variables)?;
+    } else {
+        let found = layouts::recognise(file, tensors, arch)?;
+        let (backbone, channels) = (found.backbone, found.channels);
+        spec = EncoderSpec { backbone, channels, preprocess: found.preprocess.clone() };
+        encoder = build(&spec, arch.unwrap_or(backbone.name()), device, autocast);
+        found.assign(file, &encoder.variables)?;
+    }
     encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok((encoder, spec))
 }

@@ -47,11 +47,12 @@ pub struct Imported {
     pub backbone: BackboneConfig,
     /// Channels of the images.
     pub channels: usize,
-    /// Under our names. [`super::weights::assign`] checks that they are all of the backbone's, with their shapes.
+    /// Under our names. [`Imported::assign`] checks that they are all of the backbone's, with their shapes.
     pub tensors: BTreeMap<String, Tensor>,
     /// The file's names of the tensors left out, and why.
     pub left_out: Vec<(String, &'static str)>,
     pub preprocess: Preprocess,
+    rows: &'static [&'static [Row]],
 }
 
 /// A foreign layout.
@@ -206,6 +207,7 @@ pub struct Translated {
     pub tensors: BTreeMap<String, Tensor>,
     /// The file's names of the tensors left out, and why.
     pub left_out: Vec<(String, &'static str)>,
+    rows: &'static [&'static [Row]],
 }
 
 /// What a file is, with its tensors under our names. `wanted` is the architecture that a person named, as a recipe
@@ -261,6 +263,7 @@ pub fn recognise(
         tensors: it.tensors,
         left_out: it.left_out,
         preprocess,
+        rows: it.rows,
     })
 }
 
@@ -286,12 +289,24 @@ fn settled(
         return Err(unknown(path, &opened.tensors));
     };
     let window = swin::window(&opened.tensors);
-    let Renamed { mut tensors, left_out } = table::apply(path, layout.rows, opened.tensors)?;
-    let mut found = found::read(path, layout, window, &mut tensors)?;
+    let under = opened.under;
+    let placed = |error| table::placed(&under, error);
+    let renamed = table::apply(path, layout.rows, opened.tensors).map_err(placed)?;
+    let Renamed { mut tensors, left_out } = renamed;
+    let mut found = found::read(path, layout, window, &mut tensors).map_err(placed)?;
     found.settle(path, layout, beside, quick.or(beside.quick_gelu), named)?;
-    let inside = left_out.into_iter().map(|(name, why)| (format!("{}{name}", opened.under), why));
+    let inside = left_out.into_iter().map(|(name, why)| (format!("{under}{name}"), why));
     let left_out = opened.left_out.into_iter().chain(inside).collect();
-    Ok(Translated { layout: layout.name, under: opened.under, found, tensors, left_out })
+    let (layout, rows) = (layout.name, layout.rows);
+    Ok(Translated { layout, under, found, tensors, left_out, rows })
+}
+
+impl Imported {
+    /// Copies the tensors into the backbone's variables. All of both must find their partner of the same shape, else an
+    /// error has the name that the tensor has, or would have, in the file.
+    pub fn assign(&self, path: &Path, variables: &BTreeMap<String, Tensor>) -> Result<()> {
+        table::assign(path, self.rows, &self.under, &self.tensors, variables)
+    }
 }
 
 /// The architecture, and the activation of CLIP that the name says.

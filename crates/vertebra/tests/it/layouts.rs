@@ -205,7 +205,12 @@ fn our_own_names_are_recognised_with_their_options() {
         |name: &str| BackboneConfig::all().into_iter().find(|it| it.name() == name).unwrap();
     for config in [
         BackboneConfig::VitTiny(vit),
-        BackboneConfig::VitTiny(VitConfig { registers: 4, layer_scale: Some(1e-5), ..vit }),
+        BackboneConfig::VitTiny(VitConfig {
+            image: 48,
+            registers: 4,
+            layer_scale: Some(1e-5),
+            ..vit
+        }),
         BackboneConfig::VitTiny(VitConfig { class_token: false, pool: Pool::Mean, ..vit }),
         BackboneConfig::Resnet18(small),
         BackboneConfig::Resnet50(ResNetConfig { width: 16, ..ResNetConfig::default() }),
@@ -263,10 +268,7 @@ fn what_is_missing_empty_or_of_another_shape_is_named_as_the_file_names_it() {
     };
     let key = "vision_model.encoder.layers.1.self_attn.k_proj.weight";
     let error = failed("hf clip", &|file| drop(file.remove(key)));
-    assert!(
-        matches!(&error, Error::MissingTensor { name, .. } if name == "encoder.layers.1.self_attn.k_proj.weight"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::MissingTensor { name, .. } if name == key), "{error}");
     let error =
         failed("open_clip", &|file| drop(file.remove("visual.positional_embedding").unwrap()));
     assert!(
@@ -291,6 +293,24 @@ fn what_is_missing_empty_or_of_another_shape_is_named_as_the_file_names_it() {
         );
     });
     assert!(error.to_string().contains("is empty"), "{error}");
+}
+
+#[test]
+fn what_a_network_misses_is_named_as_the_file_would_name_it() {
+    let clip = VitConfig { image: 32, pre_norm: true, ..VitConfig::default() };
+    let config = BackboneConfig::VitTiny(clip);
+    // The file has our names under a prefix; one that its shapes are not read from is gone.
+    let mut file: Tensors = variables(&config)
+        .into_iter()
+        .map(|(name, tensor)| (format!("state_dict.module.{name}"), tensor))
+        .collect();
+    file.retain(|name, _| name != "state_dict.module.norm_pre.bias");
+    let it = recognise(Path::new("no-folder/w"), file, Some("clip_vit_tiny")).unwrap();
+    let error = it.assign(Path::new("w"), &variables(&config)).unwrap_err();
+    assert!(
+        matches!(&error, Error::MissingTensor { name, .. } if name == "state_dict.module.norm_pre.bias"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -152,24 +152,24 @@ impl Shapes<'_> {
         };
         let found = tensor.size();
         if found.contains(&0) {
-            return Err(self.unusual(name, format!("is empty: {found:?}")));
+            return Err(self.unusual(name, &format!("is empty: {found:?}")));
         }
-        found.clone().try_into().map_err(|_| self.unusual(name, format!("has shape {found:?}")))
+        found.clone().try_into().map_err(|_| self.unusual(name, &format!("has shape {found:?}")))
     }
 
     /// How many numbers follow each other from 0 in `PREFIX.N.`.
     fn count(&self, prefix: &str) -> i64 {
-        let there = |n: &i64| {
+        let mut n = 0;
+        loop {
             let start = format!("{prefix}.{n}.");
-            self.tensors
-                .range(start.clone()..)
-                .next()
-                .is_some_and(|(name, _)| name.starts_with(&start))
-        };
-        (0..).take_while(there).count() as i64
+            match self.tensors.range(start.clone()..).next() {
+                Some((name, _)) if name.starts_with(&start) => n += 1,
+                _ => return n,
+            }
+        }
     }
 
-    fn unusual(&self, name: &str, problem: String) -> Error {
+    fn unusual(&self, name: &str, problem: &str) -> Error {
         let theirs = foreign(self.layout.rows, name).unwrap_or_else(|| name.into());
         Error::Damaged {
             what: "file of weights",

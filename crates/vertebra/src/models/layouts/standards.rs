@@ -4,7 +4,7 @@ use pixels::plan::{Interpolation, Normalize, Preprocess};
 
 /// OpenAI's channel statistics, which open_clip and Hugging Face kept.
 const CLIP: ([f32; 3], [f32; 3]) =
-    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
 const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
 
 /// torchvision's, VICReg's and MoCo's: the short side to 256, bilinear.

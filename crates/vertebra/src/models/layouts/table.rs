@@ -6,7 +6,7 @@ use std::path::Path;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::models::weights::nearest;
+use crate::models::weights::{self, nearest};
 
 /// The names in the file, and what is done to their tensors.
 ///
@@ -85,6 +85,45 @@ pub fn apply(path: &Path, rows: &[&[Row]], tensors: BTreeMap<String, Tensor>) ->
     Ok(renamed)
 }
 
+/// [`weights::assign`] with the file's names in its errors: those of `rows`, after the prefix `under`.
+pub fn assign(
+    path: &Path,
+    rows: &[&[Row]],
+    under: &str,
+    tensors: &BTreeMap<String, Tensor>,
+    variables: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let theirs = |ours: String| foreign(rows, &ours).unwrap_or(ours);
+    weights::assign(path, tensors, variables).map_err(|error| match error {
+        Error::MissingTensor { path, name, .. } => {
+            placed(under, Error::MissingTensor { path, name: theirs(name), nearest: None })
+        }
+        Error::WrongShape { path, name, wanted, found } => {
+            placed(under, Error::WrongShape { path, name: theirs(name), wanted, found })
+        }
+        Error::UnclaimedTensor { path, name, nearest } => {
+            placed(under, Error::UnclaimedTensor { path, name: theirs(name), nearest })
+        }
+        other => other,
+    })
+}
+
+/// An error about a tensor, whose name was under a prefix in the file.
+pub fn placed(under: &str, error: Error) -> Error {
+    match error {
+        Error::MissingTensor { path, name, nearest } => {
+            Error::MissingTensor { path, name: format!("{under}{name}"), nearest }
+        }
+        Error::UnclaimedTensor { path, name, nearest } => {
+            Error::UnclaimedTensor { path, name: format!("{under}{name}"), nearest }
+        }
+        Error::WrongShape { path, name, wanted, found } => {
+            Error::WrongShape { path, name: format!("{under}{name}"), wanted, found }
+        }
+        other => other,
+    }
+}
+
 /// Whether a name fits the pattern of a row.
 pub fn fits(pattern: &str, name: &str) -> bool {
     stars(pattern, name).is_some()
@@ -103,7 +142,7 @@ pub fn foreign(rows: &[&[Row]], ours: &str) -> Option<String> {
     })
 }
 
-fn find<'a>(rows: &[&[Row]], name: &'a str) -> Option<(Verb, Vec<&'a str>)> {
+fn find(rows: &[&[Row]], name: &str) -> Option<(Verb, Vec<String>)> {
     rows.iter()
         .copied()
         .flatten()
@@ -111,13 +150,13 @@ fn find<'a>(rows: &[&[Row]], name: &'a str) -> Option<(Verb, Vec<&'a str>)> {
 }
 
 /// What the `*` and `**` of a pattern stand for in a name; `None` where the name does not fit.
-fn stars<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
+fn stars(pattern: &str, name: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
     let mut rest = Some(name);
     for wanted in pattern.split('.') {
         let left = rest?;
         if wanted == "**" {
-            found.push(left);
+            found.push(left.to_string());
             return Some(found);
         }
         let (word, after) = match left.split_once('.') {
@@ -125,10 +164,10 @@ fn stars<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
             None => (left, None),
         };
         match wanted {
-            "*" => found.push(word),
+            "*" => found.push(word.to_string()),
             "?" => {}
-            // A number that names here count from one, read backwards by `foreign`.
-            "+" => found.push(word),
+            // Of a name of ours, read backwards.
+            "+" => found.push(word.parse::<usize>().ok()?.checked_sub(1)?.to_string()),
             _ if wanted == word => {}
             _ => return None,
         }
@@ -138,12 +177,12 @@ fn stars<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
 }
 
 /// A name with its `*`, `**` and `+` filled in.
-fn fill(name: &str, stars: &[&str]) -> String {
+fn fill(name: &str, stars: &[String]) -> String {
     let mut stars = stars.iter();
     let words: Vec<String> = name
         .split('.')
         .map(|word| match word {
-            "*" | "**" => stars.next().map_or_else(String::new, |star| (*star).to_string()),
+            "*" | "**" => stars.next().cloned().unwrap_or_default(),
             "+" => match stars.next().map(|star| star.parse::<usize>()) {
                 Some(Ok(number)) => (number + 1).to_string(),
                 _ => "+".into(),

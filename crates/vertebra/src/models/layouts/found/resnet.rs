@@ -28,7 +28,7 @@ pub fn read(shapes: &Shapes) -> Result<ResNet> {
         3 => Stem::Small,
         _ => {
             let problem = format!("is {kernel} pixels wide, not 7 or 3");
-            return Err(shapes.unusual("conv1.weight", problem));
+            return Err(shapes.unusual("conv1.weight", &problem));
         }
     };
     let config = ResNetConfig { stem, width, ..ResNetConfig::default() };

@@ -47,7 +47,7 @@ pub fn read(shapes: &Shapes) -> Result<(Vit, bool)> {
     let prefix = i64::from(class_token) + registers;
     let Some((side, placed)) = grid(positions, i64::from(class_token), prefix) else {
         let problem = format!("has {positions} positions, which are no square of patches");
-        return Err(shapes.unusual("pos_embed", problem));
+        return Err(shapes.unusual("pos_embed", &problem));
     };
     let pool = if shapes.has("attn_pool.latent") {
         Pool::Attention
@@ -75,7 +75,8 @@ pub fn read(shapes: &Shapes) -> Result<(Vit, bool)> {
 }
 
 /// Patches along a side, and how many of the positions are not patches': none, the class token's, or all of the
-/// prefix's.
+/// prefix's. Nine positions beside a class token and four registers are three by three patches, though two by two with
+/// five before them would have as many.
 fn grid(positions: i64, class: i64, prefix: i64) -> Option<(i64, i64)> {
     let mut placements = vec![prefix];
     if prefix > class {
