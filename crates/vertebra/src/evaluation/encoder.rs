@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::Encoder;
 use crate::error::{Error, Result};
 use crate::models::weights::{self, nearest};
-use crate::models::{BackboneConfig, named_variables};
+use crate::models::{BackboneConfig, Mode, named_variables, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
 /// The prefix of the backbone's variables inside a method.
@@ -76,6 +76,47 @@ pub fn from_variables(
     weights::assign(origin, &weights, &encoder.variables)?;
     encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok(encoder)
+}
+
+impl Encoder {
+    /// The same encoder with its own copy of the weights. `spec` is that of this encoder.
+    pub fn copied(&self, spec: &EncoderSpec) -> Result<Self> {
+        let copy = build(spec, &self.name, self.device, self.autocast);
+        weights::assign(Path::new(&self.name), &self.variables, &copy.variables)?;
+        Ok(Self { weights_hash: self.weights_hash.clone(), ..copy })
+    }
+
+    /// What the frozen backbone says of each place of an image, `[n, T, D]` in f32: the tokens of a transformer, class
+    /// token included, or the positions of the last feature map, row by row. `images`: `[n, C, S, S]`, normalised.
+    ///
+    /// Fails where the backbone has neither, and where a number is not finite.
+    pub(crate) fn tokens_of(&self, images: &Tensor) -> Result<Tensor> {
+        let features = tch::no_grad(|| {
+            torch_bridge::autocast(self.device, self.autocast, || {
+                self.backbone.forward(images, Mode::Eval, &mut no_tap)
+            })
+        });
+        let tokens = match (features.tokens, features.map) {
+            (Some(tokens), _) => tokens,
+            (None, Some(map)) => map.flatten(2, 3).transpose(1, 2),
+            (None, None) => {
+                return Err(Error::Usage {
+                    problem: format!("the encoder `{}` gives neither tokens nor a map", self.name),
+                    hint: Some("judge it by a protocol that needs one vector per image".into()),
+                });
+            }
+        };
+        let tokens = tokens.to_kind(Kind::Float);
+        if tokens.isfinite().all().int64_value(&[]) == 1 {
+            return Ok(tokens);
+        }
+        Err(Error::Usage {
+            problem: format!("the encoder `{}` gives tokens that are not finite", self.name),
+            hint: Some(
+                "its weights are damaged or its training diverged: use another checkpoint".into(),
+            ),
+        })
+    }
 }
 
 fn from_checkpoint(
