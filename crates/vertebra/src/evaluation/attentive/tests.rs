@@ -188,6 +188,15 @@ fn kept_and_made_tokens_are_the_same_numbers() {
 }
 
 #[test]
+fn the_choice_is_made_on_a_tenth_that_was_not_learned_from() {
+    // Of 22 images, 20 can be used: 18 to learn from, and 2 that are right by halves.
+    let config = AttentiveConfig { learning_rates: vec![1e-9, 2e-9], epochs: 1, ..quick() };
+    let setting = judged(&config, 22, 20).unwrap().scores.swap_remove(0).setting;
+    let halves = ["0.000", "0.500", "1.000"].map(|share| format!("{share} held out"));
+    assert!(halves.iter().any(|text| setting.contains(text)), "{setting}");
+}
+
+#[test]
 fn learning_rates_that_diverge_are_left_out() {
     let config = AttentiveConfig { learning_rates: vec![1e39, 1e-2], epochs: 3, ..quick() };
     let outcome = judged(&config, 80, 60).unwrap();
