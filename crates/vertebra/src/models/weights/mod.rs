@@ -1,5 +1,6 @@
 //! Named tensors out of weight files and into safetensors files: strict, checksummed, written atomically.
 
+pub mod export;
 mod formats;
 
 use std::collections::{BTreeMap, BTreeSet};
