@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use vertebra::models::weights;
@@ -73,13 +74,14 @@ impl Weights {
 }
 
 /// Tensors and metadata to standard output, for the next program; what was left out to standard error.
-fn inspect(file: &std::path::Path) -> anyhow::Result<()> {
+fn inspect(file: &Path) -> anyhow::Result<()> {
     let listing = weights::list(file)?;
+    let mut out = io::stdout().lock();
     for (name, (shape, kind)) in &listing.tensors {
-        println!("{name}  {shape:?}  {kind:?}");
+        writeln!(out, "{name}  {shape:?}  {kind:?}")?;
     }
     for (key, value) in &listing.metadata {
-        println!("{key} = {value}");
+        writeln!(out, "{key} = {value}")?;
     }
     for (name, what) in &listing.dropped {
         eprintln!("left out: {name}  {what}");
