@@ -123,7 +123,9 @@ fn no_damage_to_a_small_file_is_a_panic() {
             fs::write(&path, &bytes).unwrap();
             if let Ok((tensors, _)) = weights::load(&path) {
                 opened += 1;
-                tensors.values().for_each(|tensor| drop(tensor.contiguous()));
+                for tensor in tensors.values() {
+                    drop(tensor.contiguous());
+                }
             }
         }
     }
@@ -212,6 +214,7 @@ fn an_export_comes_back_to_the_bit_and_says_how_images_are_prepared() {
         let prepared = &config["pretrained_cfg"];
         assert_eq!(prepared["input_size"], serde_json::json!([3, 32, 32]));
         assert_eq!(prepared["interpolation"], "bicubic");
+        assert_eq!(prepared["mean"], serde_json::json!([0.485, 0.456, 0.406]));
         let share = prepared["crop_pct"].as_f64().unwrap();
         assert_eq!((32.0 / share).floor(), 37.0, "timm's arithmetic gives the resized side");
         let vit = out.ends_with("vit");

@@ -73,8 +73,8 @@ impl Export<'_> {
                 },
                 "crop_pct": self.crop_share(),
                 "crop_mode": "center",
-                "mean": normalize.mean,
-                "std": normalize.std,
+                "mean": as_written(&normalize.mean),
+                "std": as_written(&normalize.std),
                 "first_conv": if convolutional { "conv1" } else { "patch_embed.proj" },
                 "classifier": if convolutional { "fc" } else { "head" },
             },
@@ -163,6 +163,11 @@ impl Export<'_> {
             Ok(CModule::create_by_tracing("Encoder", "forward", &[images], &mut forward)?)
         })
     }
+}
+
+/// 0.485 and not the 0.48500001430511475 that an f32 of it is as an f64.
+fn as_written(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|it| it.to_string().parse().unwrap_or(f64::from(*it))).collect()
 }
 
 /// `out` itself where it ends in `.ENDING`, else `model.ENDING` in the folder `out`, which is made.

@@ -153,13 +153,13 @@ impl View {
             last = last.checked_add((length as u64 - 1).checked_mul(stride as u64)?)?;
         }
         let end = last.checked_add(1)?.checked_mul(size)?;
-        (end <= i64::MAX as u64).then(|| self.offset as u64 * size..end)
+        i64::try_from(end).is_ok().then(|| self.offset as u64 * size..end)
     }
 
     /// Bytes of its numbers, each counted once for each place in the tensor.
     pub fn bytes(&self) -> Option<u64> {
         let count = self.shape.iter().try_fold(1u64, |count, &n| count.checked_mul(n as u64))?;
-        count.checked_mul(self.dtype.size()).filter(|&bytes| bytes <= i64::MAX as u64)
+        count.checked_mul(self.dtype.size()).filter(|&bytes| i64::try_from(bytes).is_ok())
     }
 
     /// Holds the tensor against its storage; `most` bytes are the most that any tensor of the file may have (views

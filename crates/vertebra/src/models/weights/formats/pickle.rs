@@ -131,20 +131,19 @@ fn contents(
     for (name, id) in named.tensors {
         let Value::Tensor(tensor) = values.get(id) else { continue };
         let key = values.storage_key(tensor.storage)?;
-        let index = match known.get(key) {
-            Some(&index) => index,
-            None => {
-                let storage = place(key)?;
-                sum = sum.saturating_add(storage.bytes);
-                let limit = if storage.deflated { most(whole) } else { whole };
-                if sum > limit {
-                    let problem = format!("its storages come to {sum} bytes in a file of {whole}");
-                    return Err(damaged(problem));
-                }
-                contents.storages.push(storage);
-                known.insert(key, contents.storages.len() - 1);
-                contents.storages.len() - 1
+        let index = if let Some(&index) = known.get(key) {
+            index
+        } else {
+            let storage = place(key)?;
+            sum = sum.saturating_add(storage.bytes);
+            let limit = if storage.deflated { most(whole) } else { whole };
+            if sum > limit {
+                let problem = format!("its storages come to {sum} bytes in a file of {whole}");
+                return Err(damaged(problem));
             }
+            contents.storages.push(storage);
+            known.insert(key, contents.storages.len() - 1);
+            contents.storages.len() - 1
         };
         let (shape, strides) = (tensor.shape.clone(), tensor.strides.clone());
         let view =

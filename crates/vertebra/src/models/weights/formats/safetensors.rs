@@ -42,7 +42,8 @@ pub fn open<R: Read + Seek>(file: &mut R) -> Outcome<Contents> {
     for (name, value) in header {
         let entry: Entry = serde_json::from_value(value)
             .map_err(|error| damaged(format!("its header's entry `{name}` is wrong ({error})")))?;
-        let (view, storage) = placed(&name, entry, contents.storages.len(), data.end - data.start)?;
+        let (view, storage) =
+            placed(&name, &entry, contents.storages.len(), data.end - data.start)?;
         contents.storages.push(Storage { at: data.start + storage.at, ..storage });
         contents.tensors.insert(name, view);
     }
@@ -51,7 +52,7 @@ pub fn open<R: Read + Seek>(file: &mut R) -> Outcome<Contents> {
 }
 
 /// A tensor and its place, counted from the end of the header, after which there are `room` bytes.
-fn placed(name: &str, entry: Entry, storage: usize, room: u64) -> Outcome<(View, Storage)> {
+fn placed(name: &str, entry: &Entry, storage: usize, room: u64) -> Outcome<(View, Storage)> {
     let [start, end] = entry.data_offsets;
     if start > end || end > room {
         return Err(damaged(format!("`{name}` is to lie at bytes {start} to {end} of {room}")));
