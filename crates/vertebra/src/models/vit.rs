@@ -107,9 +107,10 @@ impl Backbone for Vit {
             [1i64; 2],
             1,
         );
-        let (n, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
+        let (_, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
         let tokens = patches.flatten(2, 3).transpose(1, 2);
-        let class = self.cls_token.expand([n, 1, -1], false).to_kind(tokens.kind());
+        // As many as there are images, without naming the number: an exported trace takes any.
+        let class = self.cls_token.expand_as(&tokens.narrow(1, 0, 1)).to_kind(tokens.kind());
         let mut x = Tensor::cat(&[class, tokens], 1) + self.positions(rows, columns);
         tap("stem", &x);
         for (i, block) in self.blocks.iter().enumerate() {
@@ -164,8 +165,8 @@ impl Layer {
     }
 
     fn attention(&self, x: &Tensor) -> Tensor {
-        let (n, t, d) = x.size3().expect("tokens have three dimensions");
-        let qkv = self.qkv.forward(x).reshape([n, t, 3, self.heads, d / self.heads]);
+        let (_, t, d) = x.size3().expect("tokens have three dimensions");
+        let qkv = self.qkv.forward(x).reshape([-1, t, 3, self.heads, d / self.heads]);
         let qkv = qkv.permute([2, 0, 3, 1, 4]);
         let [q, k, v] = [0, 1, 2].map(|i| qkv.select(0, i));
         let mixed = Tensor::scaled_dot_product_attention(
@@ -178,6 +179,6 @@ impl Layer {
             None::<f64>,
             false,
         );
-        self.proj.forward(&mixed.transpose(1, 2).reshape([n, t, d]))
+        self.proj.forward(&mixed.transpose(1, 2).reshape([-1, t, d]))
     }
 }

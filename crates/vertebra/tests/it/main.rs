@@ -10,6 +10,7 @@ mod layering;
 mod parity;
 mod pretrain;
 mod recipe;
+mod weight_files;
 
 use std::collections::BTreeMap;
 use std::fs;
