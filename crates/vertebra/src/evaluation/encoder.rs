@@ -1,39 +1,55 @@
-//! Opening encoders: a run folder, a checkpoint, or `ARCH=FILE`.
+//! Opening encoders: a run folder, a checkpoint, or weights from anywhere.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use pixels::plan::{Interpolation, Normalize, Preprocess};
 use tch::{Device, Kind, Tensor, nn};
 
 use super::Encoder;
 use crate::error::{Error, Result};
 use crate::models::weights::{self, nearest};
-use crate::models::{BackboneConfig, Mode, named_variables, no_tap};
+use crate::models::{BackboneConfig, Mode, layouts, named_variables, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
 /// The prefix of the backbone's variables inside a method.
 const BACKBONE: &str = "backbone.";
-/// Classifiers in published files, which no backbone here has: torchvision's and timm's names.
-const CLASSIFIERS: &[&str] = &["fc.", "head."];
+/// The key under which `weights export` writes what the encoder is.
+const SPEC: &str = "encoder";
+/// Files of weights in a folder that Hugging Face or timm filled, the safest first.
+const DOWNLOADED: [&str; 6] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+    "weights.safetensors",
+];
 
-/// Opens what a person may call an encoder: a run folder (its newest checkpoint), a checkpoint file, or
-/// `ARCH=FILE` with the weights of a named architecture (`resnet50=weights.safetensors`).
+/// Opens what a person may call an encoder: a run folder (its newest checkpoint), a checkpoint, a file of weights in any
+/// layout that [`layouts`] knows, or a folder with such a file and its `config.json`. `ARCH=FILE` names the architecture
+/// that is expected, and says what a file may leave open (`openai_clip_vit_base=FILE`).
 pub fn open(text: &str, device: Device, autocast: Option<Kind>) -> Result<(Encoder, EncoderSpec)> {
-    let path = Path::new(text);
+    let (arch, path) = match text.split_once('=') {
+        Some((arch, file)) if !Path::new(text).exists() => (Some(arch), Path::new(file)),
+        _ => (None, Path::new(text)),
+    };
     if path.is_dir() {
-        return open_run(path, device, autocast);
+        return match DOWNLOADED.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
+            Some(file) if !path.join("checkpoints").is_dir() => {
+                from_file(arch, &file, device, autocast)
+            }
+            _ => open_run(path, device, autocast),
+        };
     }
-    if path.is_file() {
-        return from_checkpoint(&Checkpoint::load(path)?, path, device, autocast);
-    }
-    let Some((name, file)) = text.split_once('=') else {
+    if arch.is_none() && !path.exists() {
         return Err(Error::Usage {
-            problem: format!("{text}: expected a run folder, a checkpoint, or ARCH=FILE"),
+            problem: format!(
+                "{text}: expected a run folder, a checkpoint, a file of weights, or ARCH=FILE"
+            ),
             hint: Some("for example `runs/demo` or `resnet50=weights.safetensors`".into()),
         });
-    };
-    from_weights(name, &PathBuf::from(file), device, autocast)
+    }
+    from_file(arch, path, device, autocast)
 }
 
 /// Opens the newest checkpoint of a run folder.
@@ -46,7 +62,10 @@ pub fn open_run(
     let Some((path, checkpoint, _)) = Checkpoint::newest(&folder)? else {
         return Err(Error::Usage {
             problem: format!("{}: a folder without checkpoints is no encoder", run.display()),
-            hint: Some("give a run folder that `vertebra pretrain` made".into()),
+            hint: Some(
+                "give a run folder that `vertebra pretrain` made, or one with model.safetensors"
+                    .into(),
+            ),
         });
     };
     from_checkpoint(&checkpoint, &path, device, autocast)
@@ -130,36 +149,61 @@ fn from_checkpoint(
     Ok((encoder, spec))
 }
 
-fn from_weights(
-    name: &str,
+/// `arch` is the architecture that a person named.
+fn from_file(
+    arch: Option<&str>,
     file: &Path,
     device: Device,
     autocast: Option<Kind>,
 ) -> Result<(Encoder, EncoderSpec)> {
-    let all = BackboneConfig::all();
-    let Some(backbone) = all.into_iter().find(|backbone| backbone.name() == name) else {
-        let names = all.map(|backbone| backbone.name().to_string());
-        return Err(Error::Usage {
-            problem: format!("no architecture is called `{name}`; there are {}", names.join(", ")),
-            hint: nearest(name, names.iter()).map(|name| format!("did you mean `{name}`?")),
-        });
+    if let Some(arch) = arch {
+        known(arch)?;
+    }
+    let (tensors, metadata) = weights::load(file)?;
+    if arch.is_none() && Checkpoint::is_of(&metadata) {
+        let checkpoint = Checkpoint::from_parts(file, tensors, &metadata)?;
+        return from_checkpoint(&checkpoint, file, device, autocast);
+    }
+    let (spec, tensors) = match metadata.get(SPEC) {
+        Some(text) if arch.is_none() => (exported(file, text)?, tensors),
+        _ => {
+            let found = layouts::recognise(file, tensors, arch)?;
+            let layouts::Imported { backbone, channels, preprocess, tensors, .. } = found;
+            (EncoderSpec { backbone, channels, preprocess }, tensors)
+        }
     };
-    let preprocess = Preprocess {
-        resize: 256,
-        crop: 224,
-        interpolation: Interpolation::Bicubic,
-        normalize: Normalize::imagenet(),
-    };
-    let spec = EncoderSpec { backbone, channels: 3, preprocess };
-    let (tensors, _) = weights::load(file)?;
-    let weights: BTreeMap<String, Tensor> = tensors
-        .into_iter()
-        .filter(|(name, _)| !CLASSIFIERS.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
-    let mut encoder = build(&spec, name, device, autocast);
-    weights::assign(file, &weights, &encoder.variables)?;
+    let mut encoder = build(&spec, arch.unwrap_or(spec.backbone.name()), device, autocast);
+    weights::assign(file, &tensors, &encoder.variables)?;
     encoder.weights_hash = weights::fingerprint(&encoder.variables);
     Ok((encoder, spec))
+}
+
+/// What `weights export` wrote of an encoder.
+fn exported(file: &Path, text: &str) -> Result<EncoderSpec> {
+    let damaged = |problem: String| Error::Damaged {
+        what: "file of weights",
+        path: file.into(),
+        problem: format!("what it says of its encoder cannot be used ({problem})"),
+    };
+    let spec: EncoderSpec =
+        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+    spec.backbone.check().map_err(|error| damaged(error.to_string()))?;
+    spec.preprocess.check(spec.channels).map_err(|error| damaged(error.to_string()))?;
+    Ok(spec)
+}
+
+/// Whether an architecture has this name, but for the words of CLIP before it.
+fn known(arch: &str) -> Result<()> {
+    let clip = arch.strip_prefix("openai_clip_").or(arch.strip_prefix("clip_"));
+    let name = clip.unwrap_or(arch);
+    let names = BackboneConfig::all().map(|backbone| backbone.name().to_string());
+    if names.iter().any(|it| it == name) {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!("no architecture is called `{arch}`; there are {}", names.join(", ")),
+        hint: nearest(name, names.iter()).map(|name| format!("did you mean `{name}`?")),
+    })
 }
 
 fn build(spec: &EncoderSpec, name: &str, device: Device, autocast: Option<Kind>) -> Encoder {

@@ -92,29 +92,49 @@ impl Linear {
         Self { weight, bias: Some(path.var("bias", &[outputs], Init::Const(0.0))) }
     }
 
+    /// The same without a bias.
+    pub fn unbiased(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
+        let mut weight = path.zeros("weight", &[outputs, inputs]);
+        truncated_normal(&mut weight, 0.02);
+        Self { weight, bias: None }
+    }
+
     /// `[…, inputs]` → `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
     }
 }
 
-/// Layer normalisation over the last dimension, ε 1e-6 as timm's transformers have it.
+/// Layer normalisation over the last dimension.
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    epsilon: f64,
 }
 
 impl LayerNorm {
+    /// Scale 1, shift 0 and ε 1e-6, as timm's ViT and ConvNeXt have it.
     pub fn new(path: &nn::Path, width: i64) -> Self {
+        Self::with(path, width, 1.0, 1e-6)
+    }
+
+    /// ε is added to the variance: 1e-6 in timm's transformers, 1e-5 in CLIP.
+    pub fn with_epsilon(path: &nn::Path, width: i64, epsilon: f64) -> Self {
+        Self::with(path, width, 1.0, epsilon)
+    }
+
+    /// Scale `scale`, shift 0.
+    pub fn with(path: &nn::Path, width: i64, scale: f64, epsilon: f64) -> Self {
         Self {
-            weight: path.var("weight", &[width], Init::Const(1.0)),
+            weight: path.var("weight", &[width], Init::Const(scale)),
             bias: path.var("bias", &[width], Init::Const(0.0)),
+            epsilon,
         }
     }
 
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-6, true)
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.epsilon, true)
     }
 }
 

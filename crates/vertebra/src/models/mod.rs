@@ -1,17 +1,22 @@
 //! Backbones, heads, and weights in and out.
 
+pub mod convnext;
 pub mod heads;
 pub mod layers;
+pub mod layouts;
 pub mod resnet;
+pub mod swin;
 pub mod vit;
 pub mod weights;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use self::resnet::{RESNET18, RESNET34, RESNET50, ResNet, ResNetConfig};
+use self::convnext::{ConvNext, ConvNextConfig};
+use self::resnet::{ResNet, ResNetConfig};
+use self::swin::{Swin, SwinConfig, SwinV2Config};
 use self::vit::{Vit, VitConfig};
 use crate::error::{Error, Result};
 
@@ -28,7 +33,7 @@ impl Mode {
     }
 }
 
-/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`.
+/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// A tap that looks at nothing.
@@ -39,9 +44,10 @@ pub fn no_tap(_: &str, _: &Tensor) {}
 pub struct Features {
     /// `[N, D]`: the representation that probes and projectors read.
     pub pooled: Tensor,
-    /// The last feature map `[N, D, H, W]` of a convolutional backbone.
+    /// The last feature map `[N, D, H, W]` of a backbone that has maps: a convolutional one, or Swin.
     pub map: Option<Tensor>,
-    /// The normalised tokens `[N, T, D]` of a transformer, class token first.
+    /// The normalised tokens `[N, T, D]` of a transformer; the patches, row by row, follow the first
+    /// [`Backbone::prefix_tokens`].
     pub tokens: Option<Tensor>,
 }
 
@@ -52,6 +58,25 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+
+    /// How many tokens come before those of the patches: the class token first where there is one, then registers.
+    fn prefix_tokens(&self) -> i64 {
+        0
+    }
+
+    /// An inside activation as one vector per image, `[N, D]`: a map `[N, D, H, W]` is averaged over space, tokens
+    /// `[N, T, D]` become the class token where there is one, else the mean of the patches; `[N, D]` stays.
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        match activation.dim() {
+            4 => activation.mean_dim([2i64, 3].as_slice(), false, None::<Kind>),
+            3 => {
+                let prefix = self.prefix_tokens();
+                let patches = activation.size()[1] - prefix;
+                activation.narrow(1, prefix, patches).mean_dim(1, false, None::<Kind>)
+            }
+            _ => activation.shallow_clone(),
+        }
+    }
 }
 
 /// A backbone by name; the variant decides which options exist.
@@ -61,22 +86,88 @@ pub enum BackboneConfig {
     Resnet18(ResNetConfig),
     Resnet34(ResNetConfig),
     Resnet50(ResNetConfig),
+    Resnet101(ResNetConfig),
+    Resnet152(ResNetConfig),
+    /// ResNet-50 with twice its `width` everywhere, as VICReg's authors published it.
+    Resnet50x2(ResNetConfig),
+    ConvnextTiny(ConvNextConfig),
+    ConvnextSmall(ConvNextConfig),
+    ConvnextBase(ConvNextConfig),
+    ConvnextLarge(ConvNextConfig),
+    Convnextv2Atto(ConvNextConfig),
+    Convnextv2Femto(ConvNextConfig),
+    Convnextv2Pico(ConvNextConfig),
+    Convnextv2Nano(ConvNextConfig),
+    Convnextv2Tiny(ConvNextConfig),
+    Convnextv2Small(ConvNextConfig),
+    Convnextv2Base(ConvNextConfig),
+    Convnextv2Large(ConvNextConfig),
+    SwinTiny(SwinConfig),
+    SwinSmall(SwinConfig),
+    SwinBase(SwinConfig),
+    SwinLarge(SwinConfig),
+    Swinv2Tiny(SwinV2Config),
+    Swinv2Small(SwinV2Config),
+    Swinv2Base(SwinV2Config),
+    /// Published for images of 192 pixels and windows of 12 only.
+    Swinv2Large(SwinV2Config),
     VitTiny(VitConfig),
     VitSmall(VitConfig),
     VitBase(VitConfig),
+    VitLarge(VitConfig),
+    VitHuge(VitConfig),
+    VitGiant(VitConfig),
+    VitSo400m(VitConfig),
+}
+
+/// What a name stands for: a family of networks, the size of one of them, its options.
+enum Family {
+    ResNet(resnet::Shape, ResNetConfig),
+    ConvNext(convnext::Shape, ConvNextConfig),
+    Swin(swin::Shape, SwinConfig),
+    Vit(vit::Shape, VitConfig),
 }
 
 impl BackboneConfig {
     /// Every name, with the published options.
-    pub fn all() -> [Self; 6] {
+    pub fn all() -> [Self; 33] {
         let (resnet, vit) = (ResNetConfig::default(), VitConfig::default());
+        let convnext = ConvNextConfig::default();
+        let (swin, swin_v2) = (SwinConfig::default(), SwinV2Config::default());
         [
             Self::Resnet18(resnet),
             Self::Resnet34(resnet),
             Self::Resnet50(resnet),
+            Self::Resnet101(resnet),
+            Self::Resnet152(resnet),
+            Self::Resnet50x2(resnet),
+            Self::ConvnextTiny(convnext),
+            Self::ConvnextSmall(convnext),
+            Self::ConvnextBase(convnext),
+            Self::ConvnextLarge(convnext),
+            Self::Convnextv2Atto(convnext),
+            Self::Convnextv2Femto(convnext),
+            Self::Convnextv2Pico(convnext),
+            Self::Convnextv2Nano(convnext),
+            Self::Convnextv2Tiny(convnext),
+            Self::Convnextv2Small(convnext),
+            Self::Convnextv2Base(convnext),
+            Self::Convnextv2Large(convnext),
+            Self::SwinTiny(swin),
+            Self::SwinSmall(swin),
+            Self::SwinBase(swin),
+            Self::SwinLarge(swin),
+            Self::Swinv2Tiny(swin_v2),
+            Self::Swinv2Small(swin_v2),
+            Self::Swinv2Base(swin_v2),
+            Self::Swinv2Large(SwinV2Config { image: 192, window: 12, ..swin_v2 }),
             Self::VitTiny(vit),
             Self::VitSmall(vit),
             Self::VitBase(vit),
+            Self::VitLarge(vit),
+            Self::VitHuge(vit),
+            Self::VitGiant(vit),
+            Self::VitSo400m(vit),
         ]
     }
 
@@ -86,9 +177,36 @@ impl BackboneConfig {
             Self::Resnet18(_) => "resnet18",
             Self::Resnet34(_) => "resnet34",
             Self::Resnet50(_) => "resnet50",
+            Self::Resnet101(_) => "resnet101",
+            Self::Resnet152(_) => "resnet152",
+            Self::Resnet50x2(_) => "resnet50x2",
+            Self::ConvnextTiny(_) => "convnext_tiny",
+            Self::ConvnextSmall(_) => "convnext_small",
+            Self::ConvnextBase(_) => "convnext_base",
+            Self::ConvnextLarge(_) => "convnext_large",
+            Self::Convnextv2Atto(_) => "convnextv2_atto",
+            Self::Convnextv2Femto(_) => "convnextv2_femto",
+            Self::Convnextv2Pico(_) => "convnextv2_pico",
+            Self::Convnextv2Nano(_) => "convnextv2_nano",
+            Self::Convnextv2Tiny(_) => "convnextv2_tiny",
+            Self::Convnextv2Small(_) => "convnextv2_small",
+            Self::Convnextv2Base(_) => "convnextv2_base",
+            Self::Convnextv2Large(_) => "convnextv2_large",
+            Self::SwinTiny(_) => "swin_tiny",
+            Self::SwinSmall(_) => "swin_small",
+            Self::SwinBase(_) => "swin_base",
+            Self::SwinLarge(_) => "swin_large",
+            Self::Swinv2Tiny(_) => "swinv2_tiny",
+            Self::Swinv2Small(_) => "swinv2_small",
+            Self::Swinv2Base(_) => "swinv2_base",
+            Self::Swinv2Large(_) => "swinv2_large",
             Self::VitTiny(_) => "vit_tiny",
             Self::VitSmall(_) => "vit_small",
             Self::VitBase(_) => "vit_base",
+            Self::VitLarge(_) => "vit_large",
+            Self::VitHuge(_) => "vit_huge",
+            Self::VitGiant(_) => "vit_giant",
+            Self::VitSo400m(_) => "vit_so400m",
         }
     }
 
@@ -98,56 +216,145 @@ impl BackboneConfig {
             Self::Resnet18(_) => "ResNet-18",
             Self::Resnet34(_) => "ResNet-34",
             Self::Resnet50(_) => "ResNet-50",
+            Self::Resnet101(_) => "ResNet-101",
+            Self::Resnet152(_) => "ResNet-152",
+            Self::Resnet50x2(_) => "ResNet-50 (x2)",
+            Self::ConvnextTiny(_) => "ConvNeXt-T",
+            Self::ConvnextSmall(_) => "ConvNeXt-S",
+            Self::ConvnextBase(_) => "ConvNeXt-B",
+            Self::ConvnextLarge(_) => "ConvNeXt-L",
+            Self::Convnextv2Atto(_) => "ConvNeXt V2-A",
+            Self::Convnextv2Femto(_) => "ConvNeXt V2-F",
+            Self::Convnextv2Pico(_) => "ConvNeXt V2-P",
+            Self::Convnextv2Nano(_) => "ConvNeXt V2-N",
+            Self::Convnextv2Tiny(_) => "ConvNeXt V2-T",
+            Self::Convnextv2Small(_) => "ConvNeXt V2-S",
+            Self::Convnextv2Base(_) => "ConvNeXt V2-B",
+            Self::Convnextv2Large(_) => "ConvNeXt V2-L",
+            Self::SwinTiny(_) => "Swin-T",
+            Self::SwinSmall(_) => "Swin-S",
+            Self::SwinBase(_) => "Swin-B",
+            Self::SwinLarge(_) => "Swin-L",
+            Self::Swinv2Tiny(_) => "SwinV2-T",
+            Self::Swinv2Small(_) => "SwinV2-S",
+            Self::Swinv2Base(_) => "SwinV2-B",
+            Self::Swinv2Large(_) => "SwinV2-L",
             Self::VitTiny(_) => "ViT-Ti",
             Self::VitSmall(_) => "ViT-S",
             Self::VitBase(_) => "ViT-B",
+            Self::VitLarge(_) => "ViT-L",
+            Self::VitHuge(_) => "ViT-H",
+            Self::VitGiant(_) => "ViT-g",
+            Self::VitSo400m(_) => "ViT-SO400M",
+        }
+    }
+
+    /// The one table of sizes; everything below reads it.
+    fn family(&self) -> Family {
+        match *self {
+            Self::Resnet18(c) => Family::ResNet(resnet::RESNET18, c),
+            Self::Resnet34(c) => Family::ResNet(resnet::RESNET34, c),
+            Self::Resnet50(c) => Family::ResNet(resnet::RESNET50, c),
+            Self::Resnet101(c) => Family::ResNet(resnet::RESNET101, c),
+            Self::Resnet152(c) => Family::ResNet(resnet::RESNET152, c),
+            Self::Resnet50x2(c) => {
+                let width = c.width.saturating_mul(2);
+                Family::ResNet(resnet::RESNET50, ResNetConfig { width, ..c })
+            }
+            Self::ConvnextTiny(c) => Family::ConvNext(convnext::TINY, c),
+            Self::ConvnextSmall(c) => Family::ConvNext(convnext::SMALL, c),
+            Self::ConvnextBase(c) => Family::ConvNext(convnext::BASE, c),
+            Self::ConvnextLarge(c) => Family::ConvNext(convnext::LARGE, c),
+            Self::Convnextv2Atto(c) => Family::ConvNext(convnext::V2_ATTO, c),
+            Self::Convnextv2Femto(c) => Family::ConvNext(convnext::V2_FEMTO, c),
+            Self::Convnextv2Pico(c) => Family::ConvNext(convnext::V2_PICO, c),
+            Self::Convnextv2Nano(c) => Family::ConvNext(convnext::V2_NANO, c),
+            Self::Convnextv2Tiny(c) => Family::ConvNext(convnext::TINY.v2(), c),
+            Self::Convnextv2Small(c) => Family::ConvNext(convnext::SMALL.v2(), c),
+            Self::Convnextv2Base(c) => Family::ConvNext(convnext::BASE.v2(), c),
+            Self::Convnextv2Large(c) => Family::ConvNext(convnext::LARGE.v2(), c),
+            Self::SwinTiny(c) => Family::Swin(swin::TINY, c),
+            Self::SwinSmall(c) => Family::Swin(swin::SMALL, c),
+            Self::SwinBase(c) => Family::Swin(swin::BASE, c),
+            Self::SwinLarge(c) => Family::Swin(swin::LARGE, c),
+            Self::Swinv2Tiny(c) => Family::Swin(swin::TINY.v2(), c.into()),
+            Self::Swinv2Small(c) => Family::Swin(swin::SMALL.v2(), c.into()),
+            Self::Swinv2Base(c) => Family::Swin(swin::BASE.v2(), c.into()),
+            Self::Swinv2Large(c) => Family::Swin(swin::LARGE.v2(), c.into()),
+            Self::VitTiny(c) => Family::Vit(vit::TINY, c),
+            Self::VitSmall(c) => Family::Vit(vit::SMALL, c),
+            Self::VitBase(c) => Family::Vit(vit::BASE, c),
+            Self::VitLarge(c) => Family::Vit(vit::LARGE, c),
+            Self::VitHuge(c) => Family::Vit(vit::HUGE, c),
+            Self::VitGiant(c) => Family::Vit(vit::GIANT, c),
+            Self::VitSo400m(c) => Family::Vit(vit::SO400M, c),
         }
     }
 
     /// Convolutional networks run faster with channels last.
     pub fn is_convolutional(&self) -> bool {
-        matches!(self, Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
+        matches!(self.family(), Family::ResNet(..) | Family::ConvNext(..))
     }
 
     /// Channels of the narrowest convolution behind the first; a transformer has none.
     pub fn least_channels(&self) -> i64 {
-        match self {
-            Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) => c.width,
-            Self::VitTiny(_) | Self::VitSmall(_) | Self::VitBase(_) => i64::MAX,
+        match self.family() {
+            Family::ResNet(_, c) => c.width,
+            Family::ConvNext(shape, _) => shape.stages[0].width,
+            Family::Swin(..) | Family::Vit(..) => i64::MAX,
+        }
+    }
+
+    /// The side of the smallest image that goes through, in pixels.
+    pub fn least_side(&self) -> i64 {
+        match self.family() {
+            Family::ResNet(..) => 1,
+            Family::ConvNext(_, c) => c.least_side(),
+            Family::Swin(_, c) => c.patch,
+            Family::Vit(_, c) => c.patch,
         }
     }
 
     /// Refuses sizes that cannot be built.
     pub fn check(&self) -> Result<()> {
-        let refuse = |field: &str, problem: String| {
-            Err(Error::Recipe { field: format!("backbone.{field}"), problem, hint: None })
+        let found = match self.family() {
+            Family::ResNet(_, c) if c.width < 1 => {
+                Err(("width", format!("expected at least 1 channel, got {}", c.width)))
+            }
+            Family::Vit(_, c) => c.problem().map_or(Ok(()), Err),
+            Family::ConvNext(_, c) => c.check(),
+            Family::Swin(_, c) => c.check(),
+            Family::ResNet(..) => Ok(()),
         };
-        match *self {
-            Self::Resnet18(c) | Self::Resnet34(c) | Self::Resnet50(c) if c.width < 1 => {
-                refuse("width", format!("expected at least 1 channel, got {}", c.width))
-            }
-            Self::VitTiny(c) | Self::VitSmall(c) | Self::VitBase(c)
-                if c.patch < 1 || c.image < c.patch || c.image % c.patch != 0 =>
-            {
-                let problem = format!(
-                    "expected a patch that divides the image, got {} and {}",
-                    c.patch, c.image
-                );
-                refuse("patch", problem)
-            }
-            _ => Ok(()),
+        found.map_err(|(field, problem)| Error::Recipe {
+            field: format!("backbone.{field}"),
+            problem,
+            hint: None,
+        })
+    }
+
+    /// Refuses images of a size that the backbone cannot see whole; `field` is where a recipe says the size.
+    pub fn check_size(&self, field: &str, size: usize) -> Result<()> {
+        let Family::Vit(_, VitConfig { patch, .. }) = self.family() else { return Ok(()) };
+        let size = i64::try_from(size).unwrap_or(i64::MAX - patch);
+        if size > 0 && size % patch == 0 {
+            return Ok(());
         }
+        let nearest = ((size + patch / 2) / patch).max(1) * patch;
+        Err(Error::Recipe {
+            field: field.into(),
+            problem: format!("expected a multiple of the patch of {patch} pixels, got {size}"),
+            hint: Some(format!("{nearest} is the nearest")),
+        })
     }
 
     /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.
     pub fn build(&self, path: &nn::Path, channels: i64) -> Box<dyn Backbone> {
-        match *self {
-            Self::Resnet18(config) => Box::new(ResNet::new(path, RESNET18, config, channels)),
-            Self::Resnet34(config) => Box::new(ResNet::new(path, RESNET34, config, channels)),
-            Self::Resnet50(config) => Box::new(ResNet::new(path, RESNET50, config, channels)),
-            Self::VitTiny(config) => Box::new(Vit::new(path, vit::TINY, config, channels)),
-            Self::VitSmall(config) => Box::new(Vit::new(path, vit::SMALL, config, channels)),
-            Self::VitBase(config) => Box::new(Vit::new(path, vit::BASE, config, channels)),
+        match self.family() {
+            Family::ResNet(shape, c) => Box::new(ResNet::new(path, shape, c, channels)),
+            Family::ConvNext(shape, c) => Box::new(ConvNext::new(path, shape, c, channels)),
+            Family::Swin(shape, c) => Box::new(Swin::new(path, shape, c, channels)),
+            Family::Vit(shape, c) => Box::new(Vit::new(path, shape, c, channels)),
         }
     }
 }

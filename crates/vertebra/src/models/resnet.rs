@@ -1,4 +1,4 @@
-//! ResNet-18, 34 and 50 (He 2016) under torchvision's names, with the stem for small images.
+//! ResNet-18 to ResNet-152 (He 2016) under torchvision's names, with the stem for small images.
 
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
@@ -11,7 +11,7 @@ use super::{Backbone, Features, Mode, Tap};
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
     pub stem: Stem,
-    /// Channels of the first stage; 64 in the paper. Every stage doubles it.
+    /// Channels of the stem and of the first stage; 64 in the paper. Every stage doubles it.
     pub width: i64,
     /// Start every residual branch at zero (the last batch norm's scale), as VICReg's authors do.
     pub zero_init_residual: bool,
@@ -46,6 +46,8 @@ pub enum Block {
 pub const RESNET18: Shape = Shape { block: Block::Basic, stages: [2, 2, 2, 2] };
 pub const RESNET34: Shape = Shape { block: Block::Basic, stages: [3, 4, 6, 3] };
 pub const RESNET50: Shape = Shape { block: Block::Bottleneck, stages: [3, 4, 6, 3] };
+pub const RESNET101: Shape = Shape { block: Block::Bottleneck, stages: [3, 4, 23, 3] };
+pub const RESNET152: Shape = Shape { block: Block::Bottleneck, stages: [3, 8, 36, 3] };
 
 impl Default for ResNetConfig {
     fn default() -> Self {

@@ -8,6 +8,8 @@ mod channels;
 mod contract;
 mod layering;
 mod parity;
+mod parity_convswin;
+mod parity_vit;
 mod pretrain;
 mod recipe;
 mod weight_files;
@@ -92,7 +94,7 @@ const CPU: Context = Context { collective: &Alone, device: Device::Cpu, autocast
 /// The smallest backbones of both families, for images of 16 pixels.
 fn tiny_backbones() -> [BackboneConfig; 2] {
     let resnet = ResNetConfig { stem: Stem::Small, width: 4, zero_init_residual: false };
-    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class };
+    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class, ..VitConfig::default() };
     [BackboneConfig::Resnet18(resnet), BackboneConfig::VitTiny(vit)]
 }
 

@@ -72,7 +72,7 @@ fn resnet() -> EncoderSpec {
 }
 
 fn vit() -> EncoderSpec {
-    spec(BackboneConfig::VitTiny(VitConfig { image: 8, patch: 4, pool: Pool::Mean }))
+    spec(BackboneConfig::VitTiny(VitConfig { image: 8, patch: 4, pool: Pool::Mean, ..VitConfig::default() }))
 }
 
 /// One setting that learns fast.

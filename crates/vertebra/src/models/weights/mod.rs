@@ -196,8 +196,13 @@ fn window(bytes: &Tensor, start: u64, view: &View) -> Result<Tensor> {
     Ok(numbers.f_as_strided(&view.shape, &view.strides, offset)?)
 }
 
-/// Copies `source` into `target` by name. Every tensor on either side must find its partner of the same shape;
-/// torch's `num_batches_tracked` counters, which nothing here reads, are the one exception.
+/// How the names of tensors end that published files hold and nothing here reads: counters, and constants of a shape.
+const UNREAD: &[&str] =
+    &["num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table"];
+
+/// Copies `source` into `target` by name. Every tensor on either side must find its partner of the same shape,
+/// but for those of `source` that nothing here reads: torch's `num_batches_tracked` counters, and what Swin computes
+/// itself.
 pub fn assign(
     path: &Path,
     source: &BTreeMap<String, Tensor>,
@@ -215,7 +220,7 @@ pub fn assign(
     }
     let unclaimed = source
         .keys()
-        .find(|name| !target.contains_key(*name) && !name.ends_with("num_batches_tracked"));
+        .find(|name| !target.contains_key(*name) && !UNREAD.iter().any(|end| name.ends_with(end)));
     if let Some(name) = unclaimed {
         let nearest = nearest(name, target.keys());
         return Err(Error::UnclaimedTensor { path: path.into(), name: name.clone(), nearest });
