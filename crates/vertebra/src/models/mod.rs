@@ -9,7 +9,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use self::resnet::{RESNET18, RESNET34, RESNET50, ResNet, ResNetConfig};
 use self::vit::{Vit, VitConfig};
@@ -28,7 +28,8 @@ impl Mode {
     }
 }
 
-/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`.
+/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. A frozen network may write
+/// over an activation once the tap has seen it: keep what you compute of it, or a copy.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// A tap that looks at nothing.
@@ -52,6 +53,14 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+
+    /// Says that the weights, which lie on the CPU, will not change again: from now on `Mode::Eval` may compute in
+    /// `kind` with weights packed for it, normalisations folded into convolutions, and activations joined to products.
+    /// [`frozen::can_freeze`](torch_bridge::frozen::can_freeze) must have allowed the kind. The features stay the
+    /// same up to rounding, but have no gradient; `Mode::Train` is as before. By default nothing changes.
+    fn freeze(&mut self, kind: Kind) {
+        let _ = kind;
+    }
 }
 
 /// A backbone by name; the variant decides which options exist.
