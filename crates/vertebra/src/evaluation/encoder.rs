@@ -11,6 +11,8 @@ use crate::models::weights::{self, nearest};
 use crate::models::{BackboneConfig, Mode, layouts, named_variables, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
+/// Narrower convolutions are not packed: libtorch 2.11 has been seen to write beyond their memory.
+const NARROWEST: i64 = 16;
 /// The prefix of the backbone's variables inside a method.
 const BACKBONE: &str = "backbone.";
 /// The key under which `weights export` writes what the encoder is.
@@ -74,7 +76,7 @@ pub fn open_run(
 /// An encoder with fresh weights from `seed`: the baseline that every score is read against.
 pub fn random(spec: &EncoderSpec, seed: u64, device: Device, autocast: Option<Kind>) -> Encoder {
     tch::manual_seed(seed as i64);
-    build(spec, "random", device, autocast)
+    ready(build(spec, "random", device, autocast), spec)
 }
 
 /// An encoder with a copy of a method's weights, under the name `trained`.
@@ -85,7 +87,7 @@ pub fn from_variables(
     device: Device,
     autocast: Option<Kind>,
 ) -> Result<Encoder> {
-    let mut encoder = build(spec, "trained", device, autocast);
+    let encoder = build(spec, "trained", device, autocast);
     let weights: BTreeMap<String, Tensor> = variables
         .iter()
         .filter_map(|(name, tensor)| {
@@ -93,8 +95,7 @@ pub fn from_variables(
         })
         .collect();
     weights::assign(origin, &weights, &encoder.variables)?;
-    encoder.weights_hash = weights::fingerprint(&encoder.variables);
-    Ok(encoder)
+    Ok(ready(encoder, spec))
 }
 
 impl Encoder {
@@ -172,10 +173,9 @@ fn from_file(
             (EncoderSpec { backbone, channels, preprocess }, tensors)
         }
     };
-    let mut encoder = build(&spec, arch.unwrap_or(spec.backbone.name()), device, autocast);
+    let encoder = build(&spec, arch.unwrap_or(spec.backbone.name()), device, autocast);
     weights::assign(file, &tensors, &encoder.variables)?;
-    encoder.weights_hash = weights::fingerprint(&encoder.variables);
-    Ok((encoder, spec))
+    Ok((ready(encoder, &spec), spec))
 }
 
 /// What `weights export` wrote of an encoder.
@@ -204,6 +204,20 @@ fn known(arch: &str) -> Result<()> {
         problem: format!("no architecture is called `{arch}`; there are {}", names.join(", ")),
         hint: nearest(name, names.iter()).map(|name| format!("did you mean `{name}`?")),
     })
+}
+
+/// An encoder that has its weights: its features get their name, and its backbone is prepared to be fast.
+fn ready(mut encoder: Encoder, spec: &EncoderSpec) -> Encoder {
+    // Two networks of one set of weights differ by their options: which pooling, which GELU.
+    let options = serde_json::to_string(&spec.backbone).expect("plain fields");
+    let weights = weights::fingerprint(&encoder.variables);
+    encoder.weights_hash = format!("{weights}-{:08x}", crc32fast::hash(options.as_bytes()));
+    let kind = encoder.autocast.unwrap_or(Kind::Float);
+    let wide = spec.backbone.least_channels() >= NARROWEST;
+    if encoder.device == Device::Cpu && wide && torch_bridge::frozen::can_freeze(kind) {
+        encoder.backbone.freeze(kind);
+    }
+    encoder
 }
 
 fn build(spec: &EncoderSpec, name: &str, device: Device, autocast: Option<Kind>) -> Encoder {

@@ -33,7 +33,8 @@ impl Mode {
     }
 }
 
-/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`.
+/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`. A
+/// frozen network may write over an activation once the tap has seen it: keep what you compute of it, or a copy.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// A tap that looks at nothing.
@@ -76,6 +77,14 @@ pub trait Backbone: Send {
             }
             _ => activation.shallow_clone(),
         }
+    }
+
+    /// Says that the weights, which lie on the CPU, will not change again: from now on `Mode::Eval` may compute in
+    /// `kind` with weights packed for it, normalisations folded into convolutions, and activations joined to products.
+    /// [`frozen::can_freeze`](torch_bridge::frozen::can_freeze) must have allowed the kind. The features stay the
+    /// same up to rounding, but have no gradient: a network that learns is not frozen. By default nothing changes.
+    fn freeze(&mut self, kind: Kind) {
+        let _ = kind;
     }
 }
 

@@ -318,6 +318,12 @@ impl Backbone for Vit {
         self.config.projection.unwrap_or(self.width)
     }
 
+    fn freeze(&mut self, kind: Kind) {
+        for block in &mut self.blocks {
+            block.freeze(kind);
+        }
+    }
+
     fn prefix_tokens(&self) -> i64 {
         self.config.prefix()
     }

@@ -6,6 +6,7 @@ mod accumulate;
 mod budgets;
 mod channels;
 mod contract;
+mod frozen;
 mod layering;
 mod parity;
 mod parity_convswin;

@@ -283,7 +283,7 @@ fn exported_specs() -> [Spec; 2] {
         interpolation: Interpolation::Bicubic,
         normalize: Normalize::imagenet(),
     };
-    let vit = VitConfig { image: 32, patch: 8, pool: Pool::Mean };
+    let vit = VitConfig { image: 32, patch: 8, pool: Pool::Mean, ..VitConfig::default() };
     [BackboneConfig::Resnet18(ResNetConfig::default()), BackboneConfig::VitTiny(vit)]
         .map(|backbone| Spec { backbone, preprocess: preprocess.clone() })
 }

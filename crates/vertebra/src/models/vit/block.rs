@@ -1,7 +1,8 @@
 //! What a vision transformer is made of: blocks, and the pooling that is itself an attention.
 
-use tch::Tensor;
 use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
+use torch_bridge::frozen::Then;
 
 use super::{Mlp, Shape, VitConfig};
 use crate::models::layers::{LayerNorm, Linear, truncated_normal};
@@ -38,6 +39,12 @@ impl Block {
             mlp: FeedForward::new(&(path / "mlp"), shape, config.mlp),
             ls2: scale("ls2"),
         }
+    }
+
+    pub fn freeze(&mut self, kind: Kind) {
+        self.qkv.freeze(kind);
+        self.proj.freeze(kind);
+        self.mlp.freeze(kind);
     }
 
     /// `[N, T, D]` → the same.
@@ -121,15 +128,22 @@ impl FeedForward {
         }
     }
 
+    fn freeze(&mut self, kind: Kind) {
+        self.fc1.freeze(kind);
+        self.fc2.freeze(kind);
+    }
+
     /// `[…, D]` → the same.
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = self.fc1.forward(x);
         let hidden = match self.kind {
-            Mlp::Gelu => x.gelu("none"),
-            Mlp::GeluTanh => x.gelu("tanh"),
-            Mlp::QuickGelu => (&x * 1.702).sigmoid() * x,
+            Mlp::Gelu => self.fc1.forward_then(x, Then::Gelu),
+            Mlp::GeluTanh => self.fc1.forward_then(x, Then::GeluTanh),
+            Mlp::QuickGelu => {
+                let x = self.fc1.forward(x);
+                (&x * 1.702).sigmoid() * x
+            }
             Mlp::Swiglu => {
-                let halves = x.chunk(2, -1);
+                let halves = self.fc1.forward(x).chunk(2, -1);
                 halves[0].silu() * &halves[1]
             }
         };
