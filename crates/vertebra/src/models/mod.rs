@@ -9,7 +9,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use self::resnet::{RESNET18, RESNET34, RESNET50, ResNet, ResNetConfig};
 use self::vit::{Vit, VitConfig};
@@ -41,7 +41,8 @@ pub struct Features {
     pub pooled: Tensor,
     /// The last feature map `[N, D, H, W]` of a convolutional backbone.
     pub map: Option<Tensor>,
-    /// The normalised tokens `[N, T, D]` of a transformer, class token first.
+    /// The normalised tokens `[N, T, D]` of a transformer; the patches, row by row, follow the first
+    /// [`Backbone::prefix_tokens`].
     pub tokens: Option<Tensor>,
 }
 
@@ -52,6 +53,25 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+
+    /// How many tokens come before those of the patches: the class token first where there is one, then registers.
+    fn prefix_tokens(&self) -> i64 {
+        0
+    }
+
+    /// An inside activation as one vector per image, `[N, D]`: a map `[N, D, H, W]` is averaged over space, tokens
+    /// `[N, T, D]` become the class token where there is one, else the mean of the patches; `[N, D]` stays.
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        match activation.dim() {
+            4 => activation.mean_dim([2i64, 3].as_slice(), false, None::<Kind>),
+            3 => {
+                let prefix = self.prefix_tokens();
+                let patches = activation.size()[1] - prefix;
+                activation.narrow(1, prefix, patches).mean_dim(1, false, None::<Kind>)
+            }
+            _ => activation.shallow_clone(),
+        }
+    }
 }
 
 /// A backbone by name; the variant decides which options exist.

@@ -128,6 +128,14 @@ impl Backbone for Vit {
     fn width(&self) -> i64 {
         self.cls_token.size()[2]
     }
+
+    fn prefix_tokens(&self) -> i64 {
+        1
+    }
+
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        if activation.dim() == 3 { activation.select(1, 0) } else { activation.shallow_clone() }
+    }
 }
 
 /// Attention and MLP, each after its norm and added to its input.
