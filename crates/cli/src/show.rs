@@ -48,8 +48,10 @@ impl Screen {
 
     /// The files that could not be read, if any.
     pub fn skipped(&self, files: &[(String, String)]) {
-        if !files.is_empty() {
-            self.say(&format!("{} images could not be read", files.len()));
+        match files.len() {
+            0 => return,
+            1 => self.say("1 image could not be read"),
+            many => self.say(&format!("{many} images could not be read")),
         }
         for (name, problem) in files {
             self.say(&format!("  {name}: {problem}"));

@@ -280,6 +280,7 @@ fn every_command_explains_itself() {
         "pretrain",
         "probe",
         "embed",
+        "neighbours",
         "report",
         "data",
         "data inspect",
@@ -291,6 +292,7 @@ fn every_command_explains_itself() {
         "bench",
         "bench step",
         "bench views",
+        "bench knn",
         "doctor",
     ];
     for words in commands {
