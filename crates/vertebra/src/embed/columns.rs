@@ -131,3 +131,49 @@ fn next<W: Write + Send>(
     fill(&mut column)?;
     column.close()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{ListAccessor, RowAccessor};
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn rows_are_read_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let source = pixels::source::open("world:?size=8&count=5000").unwrap();
+        let table = |width: i64, factor: f64| FeatureTable {
+            x: Tensor::arange(5000 * width, (Kind::Float, Device::Cpu)).view([-1, width]) * factor,
+            labels: (0..5000).map(|row| (row != 7).then(|| row as u32 % 3)).collect(),
+            groups: (0..5000).map(|row| (row % 2 == 0).then_some(u64::MAX - row)).collect(),
+            samples: (0..5000).collect(),
+            skipped: Vec::new(),
+            classes: source.classes().to_vec(),
+        };
+        let tables = [("layer1.0".to_string(), table(3, 1.0)), ("pooled".into(), table(2, 0.5))];
+        super::super::write(&tables, source.as_ref(), &path).unwrap();
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 2);
+        let names: Vec<String> = (reader.metadata().file_metadata().schema().get_fields().iter())
+            .map(|field| field.name().to_string())
+            .collect();
+        assert_eq!(names, ["name", "label", "class", "group", "layer1_0", "pooled"]);
+        for (number, row) in reader.get_row_iter(None).unwrap().enumerate() {
+            let row = row.unwrap();
+            assert_eq!(row.get_string(0).unwrap(), &source.name(number));
+            assert_eq!(row.get_uint(1).ok(), tables[0].1.labels[number]);
+            let class = row.get_uint(1).ok().map(|label| &source.classes()[label as usize]);
+            assert_eq!(row.get_string(2).ok(), class);
+            assert_eq!(row.get_ulong(3).ok(), tables[0].1.groups[number]);
+            let list = row.get_list(4).unwrap();
+            let numbers: Vec<f32> = (0..3).map(|at| list.get_float(at).unwrap()).collect();
+            assert_eq!(numbers, [0.0, 1.0, 2.0].map(|at| (3 * number) as f32 + at));
+            assert_eq!((list.len(), row.get_list(5).unwrap().len()), (3, 2));
+        }
+    }
+}
