@@ -149,7 +149,7 @@ mod tests {
         let source = pixels::source::open("world:?size=8&count=5000").unwrap();
         let table = |width: i64, factor: f64| FeatureTable {
             x: Tensor::arange(5000 * width, (Kind::Float, Device::Cpu)).view([-1, width]) * factor,
-            labels: (0..5000).map(|row| (row != 7).then(|| row as u32 % 3)).collect(),
+            labels: (0..5000).map(|row| (row != 7).then_some(row as u32 % 3)).collect(),
             groups: (0..5000).map(|row| (row % 2 == 0).then_some(u64::MAX - row)).collect(),
             samples: (0..5000).collect(),
             skipped: Vec::new(),

@@ -145,8 +145,9 @@ impl Search {
 fn keep_nearest(best: &mut Vec<Neighbour>, k: usize, similarities: &[f32], offset: usize) {
     let mut worst = farthest(best, k);
     for (number, chunk) in similarities.chunks(LANES).enumerate() {
-        // Almost always none is: one pass without a branch.
-        if chunk.iter().fold(false, |any, &similarity| any | (similarity > worst)) {
+        // Almost always none is: counted without a branch, many at once.
+        let nearer: u32 = chunk.iter().map(|&similarity| u32::from(similarity > worst)).sum();
+        if nearer > 0 {
             insert(best, k, chunk, offset + number * LANES);
             worst = farthest(best, k);
         }
