@@ -297,6 +297,7 @@ fn every_command_explains_itself() {
         "pretrain",
         "probe",
         "embed",
+        "neighbours",
         "report",
         "data",
         "data inspect",
@@ -308,6 +309,7 @@ fn every_command_explains_itself() {
         "bench",
         "bench step",
         "bench views",
+        "bench knn",
         "doctor",
     ];
     for words in commands {

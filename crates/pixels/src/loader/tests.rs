@@ -8,7 +8,7 @@ use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
 use crate::source::{Source, SourceError, Stored};
 use crate::view;
 
-use super::{Batch, Loader, LoaderOptions, Prepared, Share, prepared};
+use super::{Batch, Loader, LoaderOptions, PrepareOptions, Prepared, Share, prepared};
 
 /// Grey squares of different brightness; some cannot be read, one makes the reader panic.
 struct Squares {
@@ -342,7 +342,7 @@ fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
         .find_map(Result::err)
         .expect("an error");
     assert!(error.problem.contains("sample 6 is a trap"), "{error}");
-    let mut prepared = prepared(trap, None, &preprocess(), 3, 4, 2).expect("threads");
+    let mut prepared = prepared(trap, None, &preprocess(), prepare_options(4, 2)).expect("threads");
     assert!(prepared.next().expect("an answer").is_ok());
     assert!(prepared.next().expect("an answer").is_err());
 }
@@ -369,14 +369,19 @@ fn preprocess() -> Preprocess {
     }
 }
 
+fn prepare_options(batch: usize, workers: usize) -> PrepareOptions {
+    PrepareOptions { channels: 3, batch, workers, form: Form::default() }
+}
+
 #[test]
 fn prepared_images_come_in_order_without_the_unreadable_ones() {
     let source = squares(7, &[1, 6]);
     for workers in [1, 3] {
-        let batches: Vec<Prepared> = prepared(source.clone(), None, &preprocess(), 3, 3, workers)
-            .expect("threads")
-            .map(|batch| batch.expect("a batch"))
-            .collect();
+        let batches: Vec<Prepared> =
+            prepared(source.clone(), None, &preprocess(), prepare_options(3, workers))
+                .expect("threads")
+                .map(|batch| batch.expect("a batch"))
+                .collect();
         let samples: Vec<Vec<usize>> = batches.iter().map(|batch| batch.samples.clone()).collect();
         assert_eq!(samples, [vec![0, 2], vec![3, 4, 5], vec![]]);
         let skipped: Vec<usize> =
@@ -389,7 +394,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
                 let mut expected = vec![0.0; 75];
                 let image = view::prepare(&image, &preprocess());
                 write_normalized(&image, &Normalize::imagenet(), &mut expected);
-                assert_eq!(batch.data[place * 75..][..75], expected);
+                assert_eq!(batch.data.as_f32().expect("f32")[place * 75..][..75], expected);
                 assert_eq!(batch.labels[place], source.label(sample));
             }
         }
@@ -399,7 +404,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
 #[test]
 fn prepared_takes_the_samples_asked_for() {
     let batches: Vec<Prepared> =
-        prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), 3, 2, 2)
+        prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), prepare_options(2, 2))
             .expect("threads")
             .map(|batch| batch.expect("a batch"))
             .collect();

@@ -14,6 +14,7 @@ mod pairs;
 mod parquet;
 mod part;
 mod shards;
+mod single;
 mod table;
 mod tar;
 mod uri;
@@ -39,6 +40,7 @@ pub use pairs::Pairs;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
 use part::Selection;
+pub use single::Single;
 use table::Form;
 pub use table::Table;
 pub use tar::Tar;

@@ -129,6 +129,7 @@ mod tests {
         FeatureTable {
             x: Tensor::from_slice(&rows.concat()).view([-1, 2]),
             labels: labels.iter().map(|&label| Some(label)).collect(),
+            groups: vec![None; rows.len()],
             samples: (0..rows.len()).collect(),
             skipped: Vec::new(),
             classes: Vec::new(),

@@ -22,7 +22,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 pub use attentive::AttentiveConfig;
 pub(crate) use choosing::{Trial, best, split};
-pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
+pub use features::{Cached, Encoder, ExtractOptions, FeatureTable, Layers};
 pub use finetune::FinetuneConfig;
 pub use knn::KnnConfig;
 pub use linear::LinearConfig;
@@ -224,6 +224,7 @@ mod tests {
             x: Tensor::arange(labels.len() as i64 * 2, (Kind::Float, tch::Device::Cpu))
                 .view([-1, 2]),
             labels: labels.to_vec(),
+            groups: vec![None; labels.len()],
             samples: (0..labels.len()).collect(),
             skipped: Vec::new(),
             classes: classes.iter().map(ToString::to_string).collect(),

@@ -203,7 +203,8 @@ fn renamed(file: &Tensors, name: &str) -> Tensors {
             Some(ending) => {
                 let place: usize = ending[1..2].parse().unwrap();
                 let whole = key.replace(ending, &ending[2..]);
-                let slots = parts.entry(whole).or_insert_with(|| [0; 3].map(|_| Tensor::new()).into());
+                let slots =
+                    parts.entry(whole).or_insert_with(|| [0; 3].map(|_| Tensor::new()).into());
                 slots[place] = tensor.shallow_clone();
             }
             None => drop(parts.insert(key, vec![tensor.shallow_clone()])),

@@ -133,7 +133,12 @@ fn tiny(backbone: BackboneConfig) -> (Encoder, EncoderSpec) {
 }
 
 fn tiny_vit() -> BackboneConfig {
-    BackboneConfig::VitTiny(VitConfig { image: 16, patch: 8, pool: Pool::Class, ..VitConfig::default() })
+    BackboneConfig::VitTiny(VitConfig {
+        image: 16,
+        patch: 8,
+        pool: Pool::Class,
+        ..VitConfig::default()
+    })
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pixels::loader::{Prepared, prepared};
+use pixels::loader::prepared;
 use tch::{Device, Kind, Tensor};
 
 use super::usage;
-use crate::data;
 use crate::error::{Error, Result};
 use crate::evaluation::{Encoder, LabelledImages, label_tensor};
 use crate::hardware;
@@ -117,22 +116,18 @@ impl<'a> Tokens<'a> {
             images.source.clone(),
             Some(samples),
             &encoder.preprocess,
-            encoder.channels,
-            batch,
-            hardware::cores(),
+            encoder.ways(batch, hardware::cores()),
         )?;
         let (mut any, mut problem) = (false, None);
         for made in batches {
-            let Prepared { samples, data, skipped, .. } = made?;
-            problem = problem.or(skipped.into_iter().next());
-            if samples.is_empty() {
+            let mut made = made?;
+            problem = problem.or(std::mem::take(&mut made.skipped).into_iter().next());
+            if made.samples.is_empty() {
                 continue;
             }
             any = true;
-            let (channels, last) = (encoder.channels, encoder.channels_last);
-            let images = data::images_on(&data, samples.len(), channels, encoder.device, last);
-            let tokens = encoder.tokens_of(&images)?.to_kind(KIND);
-            let rows: Vec<usize> = samples.iter().map(|sample| row_of[sample]).collect();
+            let tokens = encoder.tokens_of(&encoder.images_of(&made))?.to_kind(KIND);
+            let rows: Vec<usize> = made.samples.iter().map(|sample| row_of[sample]).collect();
             if !take(&tokens, &rows)? {
                 break;
             }

@@ -7,7 +7,6 @@ use pixels::draw::{Draw, Purpose};
 use pixels::loader::prepared;
 use tch::{Device, Kind, Tensor};
 
-use crate::data;
 use crate::error::Result;
 use crate::evaluation::{Answers, Encoder, LabelledImages, label_tensor};
 use crate::hardware;
@@ -98,20 +97,20 @@ impl Tuned {
 
     /// What it says of all images that can be read, prepared as for a frozen encoder; `None` where that is not finite.
     pub(super) fn answers(&self, images: &LabelledImages, batch: usize) -> Result<Option<Answers>> {
-        let Encoder { device, channels, channels_last, ref preprocess, .. } = self.encoder;
+        let encoder = &self.encoder;
         let (source, samples) = (images.source.clone(), images.samples.clone());
-        let workers = hardware::cores();
-        let batches = prepared(source, Some(samples), preprocess, channels, batch, workers)?;
+        let ways = encoder.ways(batch, hardware::cores());
+        let batches = prepared(source, Some(samples), &encoder.preprocess, ways)?;
         let (mut answers, mut labels) = (Vec::new(), Vec::<u32>::new());
         let mut first_skipped = None;
         for made in batches {
-            let made = made?;
-            first_skipped = first_skipped.or(made.skipped.into_iter().next());
+            let mut made = made?;
+            let skipped = std::mem::take(&mut made.skipped);
+            first_skipped = first_skipped.or(skipped.into_iter().next());
             if made.samples.is_empty() {
                 continue;
             }
-            let n = made.samples.len();
-            let images = data::images_on(&made.data, n, channels, device, channels_last);
+            let images = encoder.images_of(&made);
             let logits = tch::no_grad(|| self.logits(&images, Mode::Eval));
             answers.push(logits.log_softmax(-1, Kind::Float).to_device(Device::Cpu));
             labels.extend(made.labels.into_iter().flatten());

@@ -72,7 +72,12 @@ fn resnet() -> EncoderSpec {
 }
 
 fn vit() -> EncoderSpec {
-    spec(BackboneConfig::VitTiny(VitConfig { image: 8, patch: 4, pool: Pool::Mean, ..VitConfig::default() }))
+    spec(BackboneConfig::VitTiny(VitConfig {
+        image: 8,
+        patch: 4,
+        pool: Pool::Mean,
+        ..VitConfig::default()
+    }))
 }
 
 /// One setting that learns fast.

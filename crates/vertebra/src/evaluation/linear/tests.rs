@@ -22,6 +22,7 @@ fn corners(rows: usize, seed: u64) -> FeatureTable {
     FeatureTable {
         x: Tensor::from_slice(&values).view([-1, 4]),
         labels: labels.into_iter().map(Some).collect(),
+        groups: vec![None; rows],
         samples: (0..rows).collect(),
         skipped: Vec::new(),
         classes: Vec::new(),
