@@ -72,7 +72,7 @@ pub fn score(
     let mut scores = Vec::new();
     for protocol in protocols {
         tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
-        scores.extend(protocol.score(&train, &test, &encoder.name)?);
+        scores.extend(protocol.score(&train, &[("", &test)], &encoder.name)?.scores);
     }
     Ok(scores)
 }

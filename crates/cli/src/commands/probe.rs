@@ -2,13 +2,15 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde_json::json;
-use vertebra::evaluation::{KnnConfig, LinearConfig, Protocol, encoder};
+use vertebra::evaluation::{
+    KnnConfig, LinearConfig, LogisticConfig, LowShotConfig, MlpConfig, Protocol, encoder,
+};
 use vertebra::scoring;
 
 use super::Compute;
 use crate::show::Screen;
 
-/// Judge a frozen encoder with labelled images: k nearest neighbours, or a linear classifier.
+/// Judge a frozen encoder with labelled images: k nearest neighbours, or a classifier fitted on its features.
 ///
 /// The same network with random weights is judged beside it, because a score without that baseline says little.
 #[derive(clap::Args)]
@@ -43,6 +45,9 @@ pub struct Probe {
 enum ProtocolName {
     Knn,
     Linear,
+    Logistic,
+    Mlp,
+    LowShot,
 }
 
 impl Probe {
@@ -52,6 +57,9 @@ impl Probe {
         let protocol = match self.protocol {
             ProtocolName::Knn => Protocol::Knn(KnnConfig { k: self.k, ..KnnConfig::default() }),
             ProtocolName::Linear => Protocol::Linear(LinearConfig::default()),
+            ProtocolName::Logistic => Protocol::Logistic(LogisticConfig::default()),
+            ProtocolName::Mlp => Protocol::Mlp(MlpConfig::default()),
+            ProtocolName::LowShot => Protocol::LowShot(LowShotConfig::default()),
         };
         let cache = self.cache.clone().unwrap_or_else(|| cache_of(&self.encoder));
         let screen = Screen::quiet(self.json);

@@ -29,6 +29,9 @@ pub struct FeatureTable {
     pub skipped: Vec<(String, String)>,
     /// Names of the classes by label; empty where there are none.
     pub classes: Vec<String>,
+    /// What must not be split (a patient, a video), one for each row; `None` for a row that stands alone. Empty where
+    /// nothing is known of groups.
+    pub groups: Vec<Option<u64>>,
 }
 
 /// A backbone with everything that decides its features.
@@ -82,6 +85,22 @@ impl Default for ExtractOptions<'_> {
 }
 
 impl FeatureTable {
+    /// A table of features from elsewhere: rows `[N, D]`, a label for each, and the names of the classes by label
+    /// (none where they have no names). Fails where there are not as many labels as rows.
+    pub fn new(x: Tensor, labels: Vec<Option<u32>>, classes: Vec<String>) -> Result<Self> {
+        let shape = x.size();
+        if shape.len() != 2 || shape[0] != labels.len() as i64 {
+            let count = labels.len();
+            return Err(Error::Usage {
+                problem: format!("features of shape {shape:?} do not fit {count} labels"),
+                hint: Some("give one row of features for each label: [N, D]".into()),
+            });
+        }
+        let samples = (0..labels.len()).collect();
+        let (skipped, groups) = (Vec::new(), Vec::new());
+        Ok(Self { x: x.to_kind(Kind::Float), labels, samples, skipped, classes, groups })
+    }
+
     /// Whether both hold the same features of the same samples.
     pub fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -117,6 +136,7 @@ impl Encoder {
             samples: Vec::new(),
             skipped: Vec::new(),
             classes: source.classes().to_vec(),
+            groups: Vec::new(),
         };
         let batches = prepared(
             source.clone(),
@@ -140,6 +160,7 @@ impl Encoder {
             return Err(unreadable(&table.skipped));
         }
         table.x = Tensor::cat(&rows, 0);
+        table.groups = groups_of(source.as_ref(), &table.samples);
         Ok(table)
     }
 
@@ -154,7 +175,8 @@ impl Encoder {
     ) -> Result<(FeatureTable, Cached)> {
         let key = Key::new(self, source.as_ref());
         let path = key.path(cache);
-        if let Some(table) = cache::read(&path, &key, source.len(), self.backbone.width()) {
+        if let Some(mut table) = cache::read(&path, &key, source.len(), self.backbone.width()) {
+            table.groups = groups_of(source.as_ref(), &table.samples);
             (options.progress)(source.len(), source.len());
             return Ok((table, Cached::Read));
         }
@@ -190,6 +212,12 @@ impl Encoder {
             self.backbone.forward(images, Mode::Eval, &mut no_tap).pooled
         })
     }
+}
+
+/// The groups of some samples; empty where the source knows of none.
+fn groups_of(source: &dyn Source, samples: &[usize]) -> Vec<Option<u64>> {
+    let groups: Vec<_> = samples.iter().map(|&sample| source.group(sample)).collect();
+    if groups.iter().any(Option::is_some) { groups } else { Vec::new() }
 }
 
 fn unreadable(skipped: &[(String, String)]) -> Error {

@@ -92,6 +92,8 @@ pub(super) fn read(path: &Path, key: &Key, samples: usize, width: i64) -> Option
         samples: rows,
         skipped: header.skipped,
         classes: header.classes,
+        // The source knows them.
+        groups: Vec::new(),
     })
 }
 
