@@ -15,7 +15,7 @@ use std::time::Instant;
 use pixels::source::Source;
 use serde::{Deserialize, Serialize};
 
-use super::{Encoder, Epochs, LabelledImages, Outcome, Supervised, best, split};
+use super::{Encoder, Epochs, Outcome, Supervised, best, split};
 use crate::error::{Error, Result};
 use tokens::Tokens;
 use train::{answer, fit, judge};
@@ -102,8 +102,8 @@ fn choose(
     if let [lr] = rates[..] {
         return Ok((lr, format!("lr={lr}")));
     }
-    let LabelledImages { labels, .. } = train.images();
-    let (learned, held) = split(labels, config.seed);
+    let images = train.images();
+    let (learned, held) = split(&images.labels, &images.groups(), config.seed);
     if held.is_empty() {
         return Err(usage(
             "the choice of a learning rate needs two labelled training images or more, got 1",

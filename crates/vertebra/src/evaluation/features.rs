@@ -25,14 +25,15 @@ pub struct FeatureTable {
     pub x: Tensor,
     /// N labels, `None` where the source has none.
     pub labels: Vec<Option<u32>>,
-    /// N groups ([`Source::group`]): what must not be split between training and test.
-    pub groups: Vec<Option<u64>>,
     /// The samples of the source that the rows belong to, ascending.
     pub samples: Vec<usize>,
     /// Name and problem of each sample that could not be read. N plus their number is the source's length.
     pub skipped: Vec<(String, String)>,
     /// Names of the classes by label; empty where there are none.
     pub classes: Vec<String>,
+    /// What must not be split (a patient, a video; [`Source::group`]), one for each row; `None` for a row that stands alone. Empty where
+    /// nothing is known of groups.
+    pub groups: Vec<Option<u64>>,
 }
 
 /// A backbone with everything that decides its features.
@@ -87,6 +88,22 @@ impl Default for ExtractOptions<'_> {
 }
 
 impl FeatureTable {
+    /// A table of features from elsewhere: rows `[N, D]`, a label for each, and the names of the classes by label
+    /// (none where they have no names). Fails where there are not as many labels as rows.
+    pub fn new(x: Tensor, labels: Vec<Option<u32>>, classes: Vec<String>) -> Result<Self> {
+        let shape = x.size();
+        if shape.len() != 2 || shape[0] != labels.len() as i64 {
+            let count = labels.len();
+            return Err(Error::Usage {
+                problem: format!("features of shape {shape:?} do not fit {count} labels"),
+                hint: Some("give one row of features for each label: [N, D]".into()),
+            });
+        }
+        let samples = (0..labels.len()).collect();
+        let (skipped, groups) = (Vec::new(), Vec::new());
+        Ok(Self { x: x.to_kind(Kind::Float), labels, samples, skipped, classes, groups })
+    }
+
     /// Whether both hold the same features of the same samples.
     pub fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -97,11 +114,11 @@ impl FeatureTable {
     }
 
     /// `skipped` are by sample.
-    fn new(source: &dyn Source, x: Tensor, samples: Vec<usize>, skipped: &[Skipped]) -> Self {
+    fn of_source(source: &dyn Source, x: Tensor, samples: Vec<usize>, skipped: &[Skipped]) -> Self {
         Self {
             x,
             labels: samples.iter().map(|&sample| source.label(sample)).collect(),
-            groups: samples.iter().map(|&sample| source.group(sample)).collect(),
+            groups: groups_of(source, &samples),
             samples,
             skipped: skipped.iter().map(|it| (it.name.clone(), it.problem.clone())).collect(),
             classes: source.classes().to_vec(),
@@ -198,7 +215,7 @@ impl Encoder {
             if samples.is_empty() {
                 return Err(unreadable(&skipped));
             }
-            tables.push((name, FeatureTable::new(source.as_ref(), x, samples, &skipped)));
+            tables.push((name, FeatureTable::of_source(source.as_ref(), x, samples, &skipped)));
             outcome = failure.map_or(outcome, Cached::Unwritten);
         }
         Ok((tables, outcome))
@@ -235,7 +252,7 @@ impl Encoder {
         }
         let n = found.len() as i64;
         let table = |x: Tensor| {
-            FeatureTable::new(source.as_ref(), x.narrow(0, 0, n), found.clone(), &skipped)
+            FeatureTable::of_source(source.as_ref(), x.narrow(0, 0, n), found.clone(), &skipped)
         };
         Ok(x.into_iter().map(table).collect())
     }
@@ -310,6 +327,12 @@ impl Encoder {
             layers.iter().map(|layer| found[layer].shallow_clone()).collect()
         })
     }
+}
+
+/// The groups of some samples; empty where the source knows of none.
+fn groups_of(source: &dyn Source, samples: &[usize]) -> Vec<Option<u64>> {
+    let groups: Vec<_> = samples.iter().map(|&sample| source.group(sample)).collect();
+    if groups.iter().any(Option::is_some) { groups } else { Vec::new() }
 }
 
 /// The samples `0..all` without those that were skipped, which are in order.

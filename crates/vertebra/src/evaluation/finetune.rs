@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pixels::source::Source;
+use report::record::Score;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answers, Encoder, Epochs, LabelledImages, Outcome, Supervised, best, over_seeds, split,
+    Answers, Encoder, Epochs, LabelledImages, Outcome, Supervised, SeedMean, best, over_seeds, split,
 };
 use crate::error::{Error, Result};
 use crate::training::checkpoint::EncoderSpec;
@@ -128,7 +129,7 @@ pub fn evaluate(
         }
     }
     let (mut outcome, tuned) = first.ok_or_else(|| usage("no seed was given", DEFAULT))?;
-    outcome.scores.extend(over_seeds(&top1, &outcome.scores[0]));
+    outcome.scores.extend(score_over_seeds(&top1, &outcome.scores[0]));
     for score in &mut outcome.scores {
         score.setting.insert_str(0, &text);
         score.seconds = start.elapsed().as_secs_f64();
@@ -154,7 +155,7 @@ impl Job<'_> {
             return Ok((only, only.to_string()));
         }
         let seed = self.config.seeds[0];
-        let (learned, held) = split(&train.labels, seed);
+        let (learned, held) = split(&train.labels, &train.groups(), seed);
         let (learned, held) = (train.pick(&learned), train.pick(&held));
         let mut trials = Vec::new();
         for setting in &settings {
@@ -254,6 +255,19 @@ fn diverged(settings: &[Setting]) -> Error {
 
 fn usage(problem: &str, hint: &str) -> Error {
     Error::Usage { problem: format!("finetune: {problem}"), hint: Some(hint.into()) }
+}
+
+/// The mean of what several seeds scored, with Student's interval, in the likeness of one seed's score: the metric gets
+/// `_over_seeds` behind it. `None` for fewer than two.
+fn score_over_seeds(values: &[f64], one: &Score) -> Option<Score> {
+    let SeedMean { mean, std, half } = over_seeds(values)?;
+    Some(Score {
+        metric: format!("{}_over_seeds", one.metric),
+        value: mean,
+        interval: Some([(mean - half).max(0.0), (mean + half).min(1.0)]),
+        setting: format!("{}, {} seeds of deviation {std:.4}", one.setting, values.len()),
+        ..one.clone()
+    })
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use pixels::source::Source;
 use tch::{Kind, Tensor};
 
-use super::{
-    Outcome, Trial, count_classes, items_of, mean_score, refuse_other_classes, unlabelled,
-};
+use super::{Outcome, Trial, mean_score};
 use crate::error::{Error, Result};
 
 /// Labelled images to learn from, others to be tested on, and how many classes there are.
@@ -78,6 +76,11 @@ impl LabelledImages {
             return Err(unlabelled(role, source.len()));
         }
         Ok(Self { source: source.clone(), samples, labels })
+    }
+
+    /// The group of each, where the source has groups.
+    pub(crate) fn groups(&self) -> Vec<Option<u64>> {
+        self.samples.iter().map(|&sample| self.source.group(sample)).collect()
     }
 
     /// Some of them, by row.
@@ -156,10 +159,49 @@ impl Answers {
     }
 }
 
-/// Labels as torch's indices, on the CPU.
-pub(crate) fn label_tensor(labels: &[u32]) -> Tensor {
-    let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
-    Tensor::from_slice(&labels)
+/// Fails where both sources name their classes, and not the same ones: the head that is learned has an output for each.
+fn refuse_other_classes(train: &[String], test: &[String]) -> Result<()> {
+    if train.is_empty() || test.is_empty() || train == test {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!(
+            "the training source has the classes {} and the test source {}",
+            abridged(train),
+            abridged(test)
+        ),
+        hint: Some("give both sources the same class folders, with the same names".into()),
+    })
+}
+
+/// As many classes as have names, or as the labels tell of if those are more. Fails for fewer than two.
+fn count_classes<'a>(names: usize, labels: impl Iterator<Item = &'a u32>) -> Result<usize> {
+    let classes = names.max(labels.max().map_or(0, |&label| label as usize + 1));
+    if classes < 2 {
+        return Err(Error::Usage {
+            problem: "every sample has the same label: there is nothing to tell apart".into(),
+            hint: Some("give a source with two classes or more".into()),
+        });
+    }
+    Ok(classes)
+}
+
+fn unlabelled(role: &str, samples: usize) -> Error {
+    Error::Usage {
+        problem: format!(
+            "the {role} source has no labels ({samples} samples), and this protocol needs them"
+        ),
+        hint: Some("give a labelled source, such as a folder with one sub-folder per class".into()),
+    }
+}
+
+fn abridged(names: &[String]) -> String {
+    let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 3 { format!("{shown}… ({} in all)", names.len()) } else { shown }
+}
+
+fn items_of(correct: &[bool]) -> Vec<f64> {
+    correct.iter().map(|&right| f64::from(u8::from(right))).collect()
 }
 
 #[cfg(test)]
@@ -182,7 +224,7 @@ mod tests {
     fn of_equal_answers_the_lower_class_comes_first() {
         let answers = Answers {
             log_probabilities: Tensor::zeros([2, 7], (Kind::Float, tch::Device::Cpu)),
-            labels: label_tensor(&[4, 5]),
+            labels: Tensor::from_slice(&[4i64, 5]),
         };
         let outcome = answers.outcome("p", 1, "x");
         assert_eq!(outcome.items, [0.0, 0.0]);

@@ -87,7 +87,7 @@ impl<'a> Tokens<'a> {
         let mut labelled = |tokens: &Tensor, rows: &[usize]| {
             let labels: Vec<u32> = rows.iter().map(|&row| self.images.labels[row]).collect();
             let tokens = tokens.to_device(self.device()).to_kind(Kind::Float);
-            look(&tokens, &label_tensor(&labels).to_device(self.device()))
+            look(&tokens, &label_tensor(&labels, self.device()))
         };
         let Some(kept) = &self.kept else {
             return self

@@ -125,7 +125,7 @@ impl Tuned {
         }
         let log_probabilities = Tensor::cat(&answers, 0);
         let sound = log_probabilities.isfinite().all().int64_value(&[]) == 1;
-        Ok(sound.then(|| Answers { log_probabilities, labels: label_tensor(&labels) }))
+        Ok(sound.then(|| Answers { log_probabilities, labels: label_tensor(&labels, Device::Cpu) }))
     }
 
     /// After the last step: the fingerprint of the new weights.

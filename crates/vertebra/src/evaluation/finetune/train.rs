@@ -61,7 +61,7 @@ pub(super) fn tune(
         let batch = batch?;
         let views = data::views_on(&batch, form, &plan, tuned.encoder.device);
         let labels: Vec<u32> = batch.labels.iter().flatten().copied().collect();
-        let labels = label_tensor(&labels).to_device(tuned.encoder.device);
+        let labels = label_tensor(&labels, tuned.encoder.device);
         let targets = smoothed(&labels, tuned.bias.size()[0] as usize, config.smoothing);
         let (views, targets) = if config.mixup > 0.0 {
             let draw = Draw { sample: batch.step, view: MIXUP, ..Draw::of_seed(seed) };
