@@ -15,7 +15,8 @@ use super::{Backbone, Features, Mode, Tap};
 #[serde(deny_unknown_fields, default)]
 pub struct ConvNextConfig {
     /// Height and width of the patches that the stem makes positions of, 1 to 32: 4 in the paper, 1 or 2 for images of
-    /// 32 or 64 pixels. Three more halvings follow: images are at least eight patches wide.
+    /// 32 or 64 pixels (behind patches of 2, timm halves once more). Three halvings follow: images are at least eight
+    /// patches wide.
     pub patch: i64,
 }
 
@@ -67,6 +68,7 @@ impl Shape {
     }
 
     /// The same size in the second version.
+    #[must_use]
     pub const fn v2(self) -> Self {
         Self { version: Version::V2, ..self }
     }
@@ -211,10 +213,11 @@ impl Block {
         if let Some(response) = &self.response {
             y = response.forward(&y);
         }
-        y = self.fc2.forward(&y);
-        if let Some(gamma) = &self.gamma {
-            y = y * gamma;
-        }
+        let y = self.fc2.forward(&y);
+        let y = match &self.gamma {
+            Some(gamma) => y * gamma,
+            None => y,
+        };
         x + y.permute([0, 3, 1, 2])
     }
 }

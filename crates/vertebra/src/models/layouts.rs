@@ -243,15 +243,24 @@ pub fn recognise(
             hint: Some(format!("there are {}", names.join(", "))),
         });
     };
+    let unusable = |error: String| Error::Damaged {
+        what: "file of weights",
+        path: path.into(),
+        problem: format!("{title} in {}, and {error}", it.layout),
+    };
+    backbone.check().map_err(|error| unusable(error.to_string()))?;
+    let channels = usize::try_from(it.found.channels()).unwrap_or(0);
+    let preprocess = beside.preprocess.unwrap_or_else(|| it.found.preprocess());
+    preprocess.check(channels).map_err(|error| unusable(error.to_string()))?;
     found::fit(&backbone, &mut it.tensors);
     Ok(Imported {
         layout: it.layout,
         under: it.under,
         backbone,
-        channels: usize::try_from(it.found.channels()).unwrap_or(0),
+        channels,
         tensors: it.tensors,
         left_out: it.left_out,
-        preprocess: beside.preprocess.unwrap_or_else(|| it.found.preprocess()),
+        preprocess,
     })
 }
 

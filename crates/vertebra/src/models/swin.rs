@@ -94,6 +94,7 @@ impl Shape {
     }
 
     /// The same size in the second version.
+    #[must_use]
     pub const fn v2(self) -> Self {
         Self { version: Version::V2, ..self }
     }

@@ -15,7 +15,7 @@ const ANOTHER_ORDER: f64 = 1e-5;
 #[test]
 fn micro_batches_give_the_gradient_of_the_whole_batch() {
     let _alone = alone();
-    let [_, vit] = tiny_backbones();
+    let [_, vit, _] = tiny_backbones();
     for config in tiny_methods() {
         let views = two_views();
         let (wanted_loss, wanted) = gradients(build(&config, &vit, 1).as_mut(), &views, 1);
@@ -37,7 +37,7 @@ fn micro_batches_give_the_gradient_of_the_whole_batch() {
 #[test]
 fn micro_batches_give_the_parts_and_the_health_of_the_whole_batch() {
     let _alone = alone();
-    let [_, vit] = tiny_backbones();
+    let [_, vit, _] = tiny_backbones();
     for config in tiny_methods() {
         let views = two_views();
         let (wanted, _) = gradients(build(&config, &vit, 1).as_mut(), &views, 1);
@@ -59,7 +59,7 @@ fn micro_batches_give_the_parts_and_the_health_of_the_whole_batch() {
 #[test]
 fn running_statistics_move_once_per_step() {
     let _alone = alone();
-    let [resnet, _] = tiny_backbones();
+    let [resnet, ..] = tiny_backbones();
     for config in tiny_methods() {
         let views = two_views();
         let moved = |pieces: usize| {
@@ -84,7 +84,7 @@ fn running_statistics_move_once_per_step() {
 #[test]
 fn statistics_of_the_projector_move_as_without_pieces() {
     let _alone = alone();
-    let [_, vit] = tiny_backbones();
+    let [_, vit, _] = tiny_backbones();
     let config = &tiny_methods()[0];
     let views = two_views();
     let statistics = |pieces: usize| -> BTreeMap<String, Tensor> {

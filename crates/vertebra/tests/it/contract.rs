@@ -231,7 +231,7 @@ fn damages(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 
 /// A checkpoint of a tiny run after one real step, called step `step`.
 fn trained(step: u64) -> Checkpoint {
-    let [backbone, _] = tiny_backbones();
+    let [backbone, ..] = tiny_backbones();
     let mut method = build(&tiny_methods()[0], &backbone, 1);
     let groups = groups::assign(&method.parameters(), &groups::standard_rules()).unwrap();
     let config: OptimizerConfig = toml::from_str("name = \"lars\"").unwrap();

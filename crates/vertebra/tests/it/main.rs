@@ -8,6 +8,7 @@ mod channels;
 mod contract;
 mod frozen;
 mod layering;
+mod layouts;
 mod parity;
 mod parity_convswin;
 mod parity_vit;
@@ -24,6 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use vertebra::error::Result;
 use vertebra::methods::{Context, Method, MethodConfig, simclr, vicreg};
+use vertebra::models::convnext::ConvNextConfig;
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
@@ -92,11 +94,16 @@ fn fixture(name: &str) -> BTreeMap<String, Tensor> {
 
 const CPU: Context = Context { collective: &Alone, device: Device::Cpu, autocast: None };
 
-/// The smallest backbones of both families, for images of 16 pixels.
-fn tiny_backbones() -> [BackboneConfig; 2] {
+/// The smallest backbones of three families, for images of 16 pixels.
+fn tiny_backbones() -> [BackboneConfig; 3] {
     let resnet = ResNetConfig { stem: Stem::Small, width: 4, zero_init_residual: false };
     let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class, ..VitConfig::default() };
-    [BackboneConfig::Resnet18(resnet), BackboneConfig::VitTiny(vit)]
+    let convnext = ConvNextConfig { patch: 2 };
+    [
+        BackboneConfig::Resnet18(resnet),
+        BackboneConfig::VitTiny(vit),
+        BackboneConfig::Convnextv2Atto(convnext),
+    ]
 }
 
 /// Every method as published, but for the widths of its head.

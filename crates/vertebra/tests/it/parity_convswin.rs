@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor, nn};
+use tempfile::tempdir;
+use vertebra::error::Error;
+use vertebra::evaluation::encoder;
 use vertebra::models::convnext::{self, ConvNext, ConvNextConfig};
 use vertebra::models::swin::{self, Swin, SwinConfig};
 use vertebra::models::{
@@ -28,7 +31,7 @@ fn convnexts_are_those_of_timm() {
     let cases = [
         ("convnext", v1, 4, "stages.1.downsample.1.weight"),
         ("convnextv2", v1.v2(), 4, "stages.1.downsample.1.weight"),
-        ("convnextv2_conv", conv, 2, "stem.0.weight"),
+        ("convnextv2_conv", conv, 1, "stem.0.weight"),
     ];
     for (name, shape, patch, parameter) in cases {
         let recorded = Recorded { file: &file, name };
@@ -82,6 +85,42 @@ fn networks_have_as_many_parameters_as_in_timm() {
         let found: usize = named_parameters(&store).values().map(Tensor::numel).sum();
         assert_eq!(found, wanted, "{name}");
     }
+}
+
+/// timm's files end in a classifier, under the same prefix as ConvNeXt's last norm.
+#[test]
+fn a_published_file_opens_without_its_classifier() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("weights.safetensors");
+    let _alone = alone();
+    let store = nn::VarStore::new(Device::Cpu);
+    let config = BackboneConfig::Convnextv2Atto(ConvNextConfig::default());
+    let _backbone = config.build(&store.root(), 3);
+    let wanted = weights::fingerprint(&named_variables(&store));
+    let mut published = named_variables(&store);
+    published.insert("head.fc.weight".into(), ones(&[10, 320]));
+    published.insert("head.fc.bias".into(), ones(&[10]));
+    weights::save(&file, &published, &BTreeMap::new()).unwrap();
+    let text = format!("convnextv2_atto={}", file.display());
+    let (encoder, _) = encoder::open(&text, Device::Cpu, None).unwrap();
+    assert_eq!(encoder.weights_hash, wanted);
+}
+
+#[test]
+fn constants_that_a_file_holds_are_passed_over_and_other_tensors_are_not() {
+    let assigned = |name: &str| {
+        let file = BTreeMap::from([(name.to_string(), ones(&[4, 4]))]);
+        weights::assign(Path::new("file"), &file, &BTreeMap::new())
+    };
+    for end in ["attn_mask", "attn.relative_position_index", "attn.relative_coords_table"] {
+        assert!(assigned(&format!("layers.0.blocks.1.{end}")).is_ok(), "{end}");
+    }
+    let other = assigned("layers.0.blocks.1.attn.relative_position_bias_table");
+    assert!(matches!(other, Err(Error::UnclaimedTensor { .. })), "{other:?}");
+}
+
+fn ones(size: &[i64]) -> Tensor {
+    Tensor::ones(size, (Kind::Float, Device::Cpu))
 }
 
 /// One model of a recording.

@@ -148,80 +148,75 @@ fn outputs(file: &Tensors, name: &str) -> Tensors {
         .collect()
 }
 
-/// Foreign weights under timm's names, as far as this test needs it.
+/// Foreign names and timm's, as far as these towers need them; each is replaced where it is found, in this order.
+const NAMES: [(&str, &str); 30] = [
+    ("vision_model.embeddings.", ""),
+    ("vision_model.encoder.layers.", "blocks."),
+    ("vision_model.head.attention.out_proj", "attn_pool.proj"),
+    ("vision_model.head.attention.in_proj_", "attn_pool.qkv."),
+    ("vision_model.head.layernorm", "attn_pool.norm"),
+    ("vision_model.head.probe", "attn_pool.latent"),
+    ("vision_model.head.", "attn_pool."),
+    ("vision_model.", ""),
+    ("visual_projection", "head"),
+    ("patch_embedding", "patch_embed.proj"),
+    ("position_embedding.weight", "pos_embed"),
+    ("pre_layrnorm", "norm_pre"),
+    ("post_layernorm", "norm"),
+    ("layer_norm", "norm"),
+    ("self_attn.out_proj", "attn.proj"),
+    ("self_attn.q_proj", "attn.qkv.0"),
+    ("self_attn.k_proj", "attn.qkv.1"),
+    ("self_attn.v_proj", "attn.qkv.2"),
+    ("visual.transformer.resblocks.", "blocks."),
+    ("visual.", ""),
+    ("conv1", "patch_embed.proj"),
+    ("class_embedding", "cls_token"),
+    ("positional_embedding", "pos_embed"),
+    ("ln_pre", "norm_pre"),
+    ("ln_post", "norm"),
+    ("ln_", "norm"),
+    ("attn.in_proj_", "attn.qkv."),
+    ("attn.out_proj", "attn.proj"),
+    ("mlp.c_fc", "mlp.fc1"),
+    ("mlp.c_proj", "mlp.fc2"),
+];
+/// The weights of a tower under timm's names.
 fn renamed(file: &Tensors, name: &str) -> Tensors {
-    const NAMES: [(&str, &str); 32] = [
-        ("vision_model.embeddings.", ""),
-        ("vision_model.encoder.layers.", "blocks."),
-        ("vision_model.head.attention.out_proj", "attn_pool.proj"),
-        ("vision_model.head.attention.in_proj_", "attn_pool.q+kv."),
-        ("vision_model.head.layernorm", "attn_pool.norm"),
-        ("vision_model.head.probe", "attn_pool.latent"),
-        ("vision_model.head.", "attn_pool."),
-        ("vision_model.", ""),
-        ("visual_projection", "head"),
-        ("patch_embedding", "patch_embed.proj"),
-        ("position_embedding.weight", "pos_embed"),
-        ("pre_layrnorm", "norm_pre"),
-        ("post_layernorm", "norm"),
-        ("layer_norm", "norm"),
-        ("self_attn.out_proj", "attn.proj"),
-        ("self_attn.q_proj", "attn.qkv.0"),
-        ("self_attn.k_proj", "attn.qkv.1"),
-        ("self_attn.v_proj", "attn.qkv.2"),
-        ("visual.transformer.resblocks.", "blocks."),
-        ("visual.", ""),
-        ("conv1", "patch_embed.proj"),
-        ("class_embedding", "cls_token"),
-        ("positional_embedding", "pos_embed"),
-        ("ln_pre", "norm_pre"),
-        ("ln_post", "norm"),
-        ("ln_", "norm"),
-        ("attn.in_proj_", "attn.qkv."),
-        ("attn.out_proj", "attn.proj"),
-        ("mlp.c_fc", "mlp.fc1"),
-        ("mlp.c_proj", "mlp.fc2"),
-        ("attn_pool.attention", "attn_pool"),
-        ("attn_pool.layernorm", "attn_pool.norm"),
-    ];
     let prefix = format!("{name}.weights.");
+    let timm =
+        |key: &str| NAMES.iter().fold(key.to_string(), |key, (from, to)| key.replacen(from, to, 1));
+    // Sorted by their new names, so queries, keys and values come in this order.
+    let found: Tensors = file
+        .iter()
+        .filter_map(|(key, tensor)| {
+            Some((timm(key.strip_prefix(&prefix)?), tensor.shallow_clone()))
+        })
+        .collect();
     let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
-    for (key, tensor) in file {
-        let Some(key) = key.strip_prefix(&prefix) else { continue };
-        let key = NAMES.iter().fold(key.to_string(), |key, (from, to)| key.replacen(from, to, 1));
-        let width = SHAPE.width;
-        if let Some(kind) = key.strip_prefix("attn_pool.q+kv.") {
-            let q = tensor.narrow(0, 0, width);
+    for (key, tensor) in found {
+        if let Some(kind) = key.strip_prefix("attn_pool.qkv.") {
+            let [q, kv] = [(0, 1), (1, 2)]
+                .map(|(at, parts)| tensor.narrow(0, at * SHAPE.width, parts * SHAPE.width));
             parts.insert(format!("attn_pool.q.{kind}"), vec![q]);
-            let kv = tensor.narrow(0, width, 2 * width);
             parts.insert(format!("attn_pool.kv.{kind}"), vec![kv]);
             continue;
         }
-        // Of queries, keys and values, in this order whatever the order of their names.
-        let third = [".0.weight", ".1.weight", ".2.weight", ".0.bias", ".1.bias", ".2.bias"];
-        match third.iter().find(|ending| key.ends_with(&format!("attn.qkv{ending}"))) {
-            Some(ending) => {
-                let place: usize = ending[1..2].parse().unwrap();
-                let whole = key.replace(ending, &ending[2..]);
-                let slots =
-                    parts.entry(whole).or_insert_with(|| [0; 3].map(|_| Tensor::new()).into());
-                slots[place] = tensor.shallow_clone();
-            }
-            None => drop(parts.insert(key, vec![tensor.shallow_clone()])),
-        }
+        let whole =
+            ["qkv.0.", "qkv.1.", "qkv.2."].iter().fold(key, |key, part| key.replace(part, "qkv."));
+        parts.entry(whole).or_default().push(tensor);
     }
     parts
         .into_iter()
         .map(|(key, parts)| {
             let tensor = Tensor::cat(&parts, 0);
-            let tensor = match (key.as_str(), tensor.dim()) {
-                ("pos_embed", 2) => tensor.unsqueeze(0),
-                ("cls_token", 1) => tensor.reshape([1, 1, -1]),
-                _ => tensor,
+            let (key, tensor) = match key.as_str() {
+                "pos_embed" => (key, tensor.reshape([1, -1, SHAPE.width])),
+                "cls_token" => (key, tensor.reshape([1, 1, SHAPE.width])),
+                // open_clip multiplies by its projection from the right.
+                "proj" => ("head.weight".into(), tensor.tr()),
+                _ => (key, tensor),
             };
-            // open_clip multiplies by its projection from the right.
-            let (key, tensor) =
-                if key == "proj" { ("head.weight".into(), tensor.tr()) } else { (key, tensor) };
             (format!("timm.{name}.weights.{key}"), tensor)
         })
         .collect()

@@ -137,6 +137,8 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
         ("views.0.jitter.hue=0.6", "views.0.jitter.hue"),
         ("data.channels=1", "views.0.jitter.probability"),
         ("backbone.width=0", "backbone.width"),
+        ("backbone={name=\"vit_tiny\",patch=15}", "backbone.patch"),
+        ("backbone={name=\"vit_tiny\",image=28,patch=7}", "views.0.size"),
         ("method.projector.widths=[]", "method.projector.widths"),
         ("optimizer.lr=-1", "optimizer.lr"),
         ("optimizer.momentum=1", "optimizer.momentum"),
@@ -147,6 +149,36 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
             other => panic!("{setting}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn networks_that_cannot_be_built_or_fed_are_refused_with_their_field() {
+    let wrong = [
+        ("name = \"convnext_tiny\"", "views.size"),
+        ("name = \"convnext_tiny\"\npatch = 0", "backbone.patch"),
+        ("name = \"convnextv2_atto\"\npatch = 33", "backbone.patch"),
+        ("name = \"swin_tiny\"\nimage = 30", "backbone.patch"),
+        ("name = \"swin_tiny\"\nwindow = 0", "backbone.window"),
+        ("name = \"swinv2_tiny\"\nwindow = 65", "backbone.window"),
+        ("name = \"swinv2_tiny\"\nimage = 64\npatch = 64", "views.size"),
+        ("name = \"vit_tiny\"\nimage = 64\npatch = 64", "views.size"),
+    ];
+    for (backbone, wanted) in wrong {
+        match with_backbone(backbone).check() {
+            Err(Error::Recipe { field, .. }) => assert_eq!(field, wanted, "{backbone}"),
+            other => panic!("{backbone}: {other:?}"),
+        }
+    }
+    for fits in ["name = \"convnext_tiny\"\npatch = 2", "name = \"swin_tiny\"\nimage = 32"] {
+        assert!(with_backbone(fits).check().is_ok(), "{fits}");
+    }
+}
+
+/// The recipe above on views of 28 pixels and another backbone.
+fn with_backbone(backbone: &str) -> RawRecipe {
+    let text = RECIPE.replacen("size = 32", "size = 28", 1);
+    let text = text.replacen("name = \"resnet18\"\nstem = \"small\"", backbone, 1);
+    RawRecipe::parse(&text, &[]).unwrap()
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Found {
 
     /// Decides what shapes do not tell: by what lies beside the file, by a person's word (`quick`: CLIP's activation;
     /// `named`: that the published options of the size are meant), else by the layout. An error where it cannot.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         path: &Path,
         layout: &Layout,
@@ -151,6 +151,9 @@ impl Shapes<'_> {
             });
         };
         let found = tensor.size();
+        if found.contains(&0) {
+            return Err(self.unusual(name, format!("is empty: {found:?}")));
+        }
         found.clone().try_into().map_err(|_| self.unusual(name, format!("has shape {found:?}")))
     }
 

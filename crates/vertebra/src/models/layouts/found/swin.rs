@@ -64,7 +64,12 @@ pub fn read(shapes: &Shapes, window: Option<i64>) -> Result<Swin> {
 
 impl Swin {
     /// Decides the windows that shapes do not tell: by what lies beside the file, or by the size that a person named.
-    pub fn settle(&mut self, path: &Path, beside: &Beside, named: bool) -> Result<()> {
+    pub(in crate::models::layouts) fn settle(
+        &mut self,
+        path: &Path,
+        beside: &Beside,
+        named: bool,
+    ) -> Result<()> {
         if let (true, Some(window)) = (self.second, beside.window) {
             (self.config.window, self.told) = (window, true);
         }

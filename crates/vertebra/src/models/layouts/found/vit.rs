@@ -106,7 +106,7 @@ pub fn fold_class_position(tensors: &mut BTreeMap<String, Tensor>) {
 
 impl Vit {
     /// Decides what shapes do not tell: activation, ε, and whether timm averages.
-    pub fn settle(
+    pub(in crate::models::layouts) fn settle(
         &mut self,
         path: &Path,
         layout: &Layout,
