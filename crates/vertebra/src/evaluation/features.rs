@@ -171,7 +171,12 @@ impl Encoder {
         let n = batch.samples.len();
         let images =
             data::images_on(&batch.data, n, self.channels, self.device, self.channels_last);
-        let pooled = tch::no_grad(|| self.forward(&images));
+        self.features(&images)
+    }
+
+    /// The same of images that lie on the encoder's device already, `[n, C, S, S]`.
+    pub(crate) fn features(&self, images: &Tensor) -> Result<Tensor> {
+        let pooled = tch::no_grad(|| self.forward(images));
         let features = pooled.to_device(Device::Cpu).to_kind(Kind::Float);
         if features.isfinite().all().int64_value(&[]) == 1 {
             return Ok(features);

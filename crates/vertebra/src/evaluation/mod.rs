@@ -1,15 +1,20 @@
-//! Frozen features and what is measured on them: k-NN, the linear probe, a map, intervals.
+//! Frozen features and what is measured on them: k-NN, the linear probe, retrieval, clustering, numbers without labels, a
+//! map, intervals.
 //!
 //! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
 //! its version and its interval, becomes a [`Score`].
 
+pub mod clustering;
 pub mod encoder;
 pub mod features;
 pub mod knn;
+pub mod label_free;
 pub mod linear;
 pub mod map;
 pub mod neighbours;
+pub mod retrieval;
 pub mod statistics;
+pub mod views;
 
 use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
@@ -21,6 +26,7 @@ pub use knn::KnnConfig;
 pub use linear::LinearConfig;
 pub(crate) use neighbours::nearest;
 pub use neighbours::{Neighbour, normalise_rows};
+pub(crate) use statistics::{RESAMPLES, bootstrap};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,6 +176,42 @@ pub(crate) fn mean_score(
         layer: String::new(),
         test: String::new(),
     }
+}
+
+/// A score that is no mean over samples, on a scale of its own, without an interval; `samples` were looked at.
+pub(crate) fn number_score(
+    protocol: &str,
+    version: u32,
+    metric: &str,
+    value: f64,
+    samples: usize,
+    encoder: &str,
+) -> Score {
+    Score {
+        protocol: protocol.into(),
+        version,
+        metric: metric.into(),
+        value,
+        interval: None,
+        samples,
+        encoder: encoder.into(),
+        seconds: 0.0,
+        setting: String::new(),
+        unit: Unit::Number,
+        layer: String::new(),
+        test: String::new(),
+    }
+}
+
+/// Fails where a feature of `role`'s table is not a finite number: comparisons with NaN have no order.
+pub(crate) fn expect_finite(x: &Tensor, role: &str) -> Result<()> {
+    if x.isfinite().all().int64_value(&[]) == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!("the {role} features hold numbers that are not finite"),
+        hint: Some("extract them anew; if they stay so, use another checkpoint".into()),
+    })
 }
 
 /// Right and wrong answers as the items of a score.

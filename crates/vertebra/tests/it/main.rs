@@ -9,6 +9,7 @@ mod contract;
 mod layering;
 mod parity;
 mod pretrain;
+mod ranking;
 mod recipe;
 
 use std::collections::BTreeMap;
