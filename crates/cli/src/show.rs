@@ -109,11 +109,16 @@ impl Screen {
                 println!("{}", json!({ "score": score }));
                 continue;
             }
+            let place = [&score.layer, &score.test].map(|name| match name.as_str() {
+                "" => String::new(),
+                name => format!(" {name}"),
+            });
             println!(
-                "{:<8} {:<6} {:<10} {:>5}{:<2}  {}  {} images  {}",
+                "{:<8} {:<14} {:<10}{} {:>6}{:<2}  {}  {} images  {}",
                 score.protocol,
                 score.metric,
                 score.encoder,
+                place.concat(),
                 score.value_in_words(),
                 score.unit.suffix(),
                 score.interval_in_words(),
@@ -152,6 +157,17 @@ impl Progress {
             bar
         });
         Self { bar }
+    }
+
+    /// Epochs of training, of which `all` may only be known once it began.
+    pub fn epoch(&self, done: usize, all: usize, loss: f64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+            }
+            None => eprintln!("epoch {done} of {all}  loss {loss:.4}"),
+        }
     }
 
     pub fn step(&self) {

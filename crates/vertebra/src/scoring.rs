@@ -7,8 +7,9 @@ use pixels::source::{Source, limited};
 use report::record::{self, Score};
 
 use crate::error::{Error, Result};
+use crate::evaluation::views::ViewsConfig;
 use crate::evaluation::{
-    Encoder, ExtractOptions, FeatureTable, Layers, Outcome, Protocol, encoder,
+    Encoder, ExtractOptions, FeatureTable, Layers, Outcome, Protocol, encoder, label_free, views,
 };
 use crate::gallery;
 use crate::hardware;
@@ -32,6 +33,8 @@ pub struct Judged {
     pub outcome: Outcome,
     /// The groups of the outcome's items, or none.
     pub groups: Vec<Option<u64>>,
+    /// Of the test images.
+    pub features: Option<FeatureTable>,
 }
 
 /// Judges the encoder of a run with its recipe's probes, beside the same network before training; writes
@@ -98,18 +101,28 @@ pub fn judge(
         shifts.push((name, tables(source, task.train.len() + task.test.len())?));
     }
     let mut judged = Vec::new();
-    for (index, (layer, test)) in test.iter().enumerate() {
-        let mut tests = vec![("", test)];
+    for (index, (layer, test)) in test.into_iter().enumerate() {
+        let mut tests = vec![("", &test)];
         tests.extend(shifts.iter().map(|(name, tables)| (name.as_str(), &tables[index].1)));
         let mut outcome = protocol.score(&train[index].1, &tests, &encoder.name)?;
-        let layer = if *layers == Layers::Pooled { String::new() } else { layer.clone() };
+        let layer = if *layers == Layers::Pooled { String::new() } else { layer };
+        if let (Protocol::LabelFree(_), "") = (protocol, layer.as_str()) {
+            outcome.scores.extend(of_views(encoder, &task.test)?);
+        }
         for score in &mut outcome.scores {
             score.layer.clone_from(&layer);
         }
-        let groups = groups(test, outcome.items.len());
-        judged.push(Judged { layer, outcome, groups });
+        let groups = groups(&test, outcome.items.len());
+        judged.push(Judged { layer, outcome, groups, features: Some(test) });
     }
     Ok(judged)
+}
+
+/// LiDAR and alignment, which need several views of an image.
+fn of_views(encoder: &Encoder, source: &Arc<dyn Source>) -> Result<Vec<Score>> {
+    let found =
+        views::extract(encoder, source, &ViewsConfig::default(), &ExtractOptions::default())?;
+    Ok(label_free::of_views(&found.x, &encoder.name)?.scores)
 }
 
 /// The groups of the items of a test table, where each labelled row has one.

@@ -7,6 +7,7 @@ use report::record::Score;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use vertebra::error::Error;
+use vertebra::evaluation::label_free::cka::{Cka, cka};
 use vertebra::evaluation::statistics::Comparison;
 use vertebra::evaluation::{
     AttentiveConfig, Encoder, FinetuneConfig, Layers, Outcome, Protocol, attentive, encoder,
@@ -100,13 +101,13 @@ impl Probe {
         for contender in &contenders {
             judged.push(self.judge(contender, &task, &settings, &screen)?);
         }
-        let scores: Vec<&Score> =
-            judged.iter().flatten().flat_map(|it| &it.outcome.scores).collect();
-        let comparisons = comparisons(&contenders, &judged);
+        let scores: Vec<Score> =
+            judged.iter().flatten().flat_map(|it| it.outcome.scores.clone()).collect();
+        let comparisons = comparisons(&contenders, &judged, self.protocol == Name::LabelFree);
         if self.json {
             println!("{}", json!({ "scores": scores, "comparisons": comparisons }));
         } else {
-            screen.scores(scores);
+            screen.scores(&scores);
             comparisons.iter().for_each(|it| println!("{}", it["words"].as_str().unwrap_or("")));
         }
         Ok(())
@@ -117,7 +118,10 @@ impl Probe {
         let mut settings = Map::new();
         for text in &self.settings {
             let Some((key, value)) = text.split_once('=') else {
-                return Err(usage(format!("--set {text}: expected KEY=VALUE"), "for example --set epochs=20"));
+                return Err(usage(
+                    format!("--set {text}: expected KEY=VALUE"),
+                    "for example --set epochs=20",
+                ));
             };
             let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
             settings.insert(key.trim().into(), value);
@@ -204,7 +208,11 @@ impl Probe {
                 "the protocols of features do: knn, linear, logistic, mlp",
             ));
         }
-        screen.say(&format!("training on {} images with the {} encoder", task.train.len(), encoder.name));
+        screen.say(&format!(
+            "training on {} images with the {} encoder",
+            task.train.len(),
+            encoder.name
+        ));
         let bar = Progress::over(0);
         let mut progress = |done: usize, all: usize, loss: f64| bar.epoch(done, all, loss);
         let outcome = if self.protocol == Name::Attentive {
@@ -215,14 +223,18 @@ impl Probe {
             let (outcome, tuned) =
                 finetune::evaluate(encoder, spec, &task.train, &task.test, &config, &mut progress)?;
             if let Some(folder) = &self.save {
-                let folder = folder_of(folder, &encoder.name, self.encoders.len() + usize::from(!self.no_random) > 1 && !self.only_random);
+                let folder = folder_of(
+                    folder,
+                    &encoder.name,
+                    self.encoders.len() + usize::from(!self.no_random) > 1 && !self.only_random,
+                );
                 tuned.save(&folder)?;
                 screen.say(&format!("{}: the tuned encoder", folder.display()));
             }
             outcome
         };
         bar.end();
-        Ok(vec![Judged { layer: String::new(), outcome, groups: Vec::new() }])
+        Ok(vec![Judged { layer: String::new(), outcome, groups: Vec::new(), features: None }])
     }
 }
 
@@ -257,22 +269,36 @@ fn parsed<T: DeserializeOwned>(
         settings.insert("protocol".into(), name.into());
     }
     serde_json::from_value(Value::Object(settings)).map_err(|error| {
-        usage(format!("--set: {error}"), "the fields are those of a recipe's [evaluation] and of the documentation")
+        usage(
+            format!("--set: {error}"),
+            "the fields are those of a recipe's [evaluation] and of the documentation",
+        )
     })
 }
 
-/// Each later contender beside the first, on the items that both have.
-fn comparisons(contenders: &[Contender], judged: &[Vec<Judged>]) -> Vec<Value> {
+/// Each later contender beside the first, on the items that both have; how alike their features are, if `alike`.
+fn comparisons(contenders: &[Contender], judged: &[Vec<Judged>], alike: bool) -> Vec<Value> {
     let Some((first, others)) = judged.split_first() else { return Vec::new() };
     let mut found = Vec::new();
     for (contender, other) in contenders[1..].iter().zip(others) {
         for (a, b) in first.iter().zip(other).filter(|(a, b)| a.layer == b.layer) {
-            let metric = |outcome: &Outcome| outcome.scores.first().map(|score| score.metric.clone());
-            let Some(compared) = Comparison::paired(&a.outcome.items, &b.outcome.items, &a.groups) else {
-                continue;
-            };
             let (name, other) = (&contenders[0].encoder.name, &contender.encoder.name);
             let place = if a.layer.is_empty() { String::new() } else { format!("{}: ", a.layer) };
+            if let (true, Some(x), Some(y)) = (alike, &a.features, &b.features)
+                && let Ok(Cka { biased, unbiased }) = cka(x, y)
+            {
+                found.push(json!({
+                    "a": name, "b": other, "layer": a.layer, "metric": "cka",
+                    "biased": biased, "unbiased": unbiased,
+                    "words": format!("{place}CKA of {name} and {other}: {biased:.3} (unbiased {unbiased:.3})"),
+                }));
+            }
+            let metric =
+                |outcome: &Outcome| outcome.scores.first().map(|score| score.metric.clone());
+            let Some(compared) = Comparison::paired(&a.outcome.items, &b.outcome.items, &a.groups)
+            else {
+                continue;
+            };
             found.push(json!({
                 "a": name, "b": other, "layer": a.layer, "metric": metric(&a.outcome),
                 "difference": compared.difference, "interval": compared.interval,

@@ -159,7 +159,8 @@ impl<'a> Sheet<'a> {
         if let Units::Groups(groups) = &units {
             notes.push(format!("intervals over {} groups", groups.len()));
         }
-        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+        let notes =
+            if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
         Self { origin, setting: fitted.setting.clone() + &notes, test, units }
     }
 
@@ -259,8 +260,9 @@ impl<'a> Sheet<'a> {
             let (sum, count) = present.fold((0.0, 0.0), |(s, n), (r, all)| (s + r / all, n + 1.0));
             sum / count
         };
-        let interval =
-            bootstrap_units(&self.units, RESAMPLES, 0, |chosen| recall(&mut chosen.iter().copied()));
+        let interval = bootstrap_units(&self.units, RESAMPLES, 0, |chosen| {
+            recall(&mut chosen.iter().copied())
+        });
         let value = recall(&mut (0..answers.labels.len()));
         Score { interval: Some(interval), ..self.plain("mean_per_class", value) }
     }

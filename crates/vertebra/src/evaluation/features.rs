@@ -299,8 +299,12 @@ impl Encoder {
             let none = || Tensor::zeros([0, 0], (Kind::Float, Device::Cpu));
             return Ok(layers.iter().map(|_| none()).collect());
         }
-        let images = self.images_of(batch);
-        let activations = tch::no_grad(|| self.forward(&images, layers));
+        self.features(&self.images_of(batch), layers)
+    }
+
+    /// The same of images that lie on the encoder's device already, `[n, C, S, S]`.
+    pub(crate) fn features(&self, images: &Tensor, layers: &[String]) -> Result<Vec<Tensor>> {
+        let activations = tch::no_grad(|| self.forward(images, layers));
         let mut features = Vec::new();
         for (layer, x) in layers.iter().zip(activations) {
             let x = x.to_device(Device::Cpu).to_kind(Kind::Float);

@@ -22,7 +22,8 @@ use report::record::Score;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answers, Encoder, Epochs, LabelledImages, Outcome, Supervised, SeedMean, best, over_seeds, split,
+    Answers, Encoder, Epochs, LabelledImages, Outcome, SeedMean, Supervised, best, over_seeds,
+    split,
 };
 use crate::error::{Error, Result};
 use crate::training::checkpoint::EncoderSpec;

@@ -63,7 +63,8 @@ pub fn evaluate(
         (voters.log_probabilities(&held.x, false), held.y)
     });
     let voters = Voters::of(&task.train, task.classes, config);
-    let predict = Box::new(|test: &super::Test| voters.log_probabilities(&test.rows.x, test.is_train));
+    let predict =
+        Box::new(|test: &super::Test| voters.log_probabilities(&test.rows.x, test.is_train));
     let fitted = Fitted { predict, held, setting };
     Ok(judge(&task, &fitted, Origin { protocol: "knn", version: VERSION, encoder, start }))
 }
@@ -195,7 +196,8 @@ mod tests {
         // A plain majority would answer 0, 1, 1 for k = 3 and 1, 1, 1 for k = 7.
         for (k, wanted) in [(1, [0, 2, 2]), (3, [0, 2, 2]), (7, [0, 2, 2])] {
             let config = KnnConfig { k, ..KnnConfig::default() };
-            let outcome = evaluate(&train(), &[("", &table(&TEST, &wanted))], "x", &config).unwrap();
+            let outcome =
+                evaluate(&train(), &[("", &table(&TEST, &wanted))], "x", &config).unwrap();
             assert_eq!(outcome.items, [1.0; 3], "k={k}");
         }
     }

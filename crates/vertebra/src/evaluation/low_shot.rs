@@ -238,7 +238,8 @@ mod tests {
         let all: Vec<usize> = (0..40).collect();
         let whole = Size::Shots(3).episode(&rows(&y, &all), 0, 5);
         // Another encoder's table lacks some images that were not drawn.
-        let kept: Vec<usize> = all.into_iter().filter(|it| whole.contains(it) || it % 3 > 0).collect();
+        let kept: Vec<usize> =
+            all.into_iter().filter(|it| whole.contains(it) || it % 3 > 0).collect();
         let labels: Vec<u32> = kept.iter().map(|&row| y[row]).collect();
         let found = Size::Shots(3).episode(&rows(&labels, &kept), 0, 5);
         let found: Vec<usize> = found.into_iter().map(|row| kept[row]).collect();

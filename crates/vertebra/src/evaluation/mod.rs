@@ -1,34 +1,43 @@
-//! Frozen features and what is measured on them: classifiers fitted on them, a map, intervals.
+//! Frozen features and what is measured on them: classifiers fitted on them, retrieval, clustering, numbers without
+//! labels, a map, intervals.
 //!
 //! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
 //! its version and its interval, becomes a [`Score`].
 
 pub mod attentive;
 pub mod classification;
+pub mod clustering;
 pub mod encoder;
 pub mod features;
 pub mod finetune;
 pub mod knn;
+pub mod label_free;
 pub mod linear;
 pub mod logistic;
 pub mod low_shot;
 pub mod map;
 pub mod mlp;
 pub mod neighbours;
+pub mod retrieval;
 mod selection;
 pub mod statistics;
 mod supervised;
 mod task;
+pub mod views;
 
 use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub use attentive::AttentiveConfig;
 pub(crate) use classification::{Fitted, Origin, judge, right};
+pub use clustering::ClusteringConfig;
+pub(crate) use features::POOLED;
 pub use features::{Cached, Encoder, ExtractOptions, FeatureTable, Layers};
 pub use finetune::FinetuneConfig;
 pub use knn::KnnConfig;
+pub use label_free::LabelFreeConfig;
 pub use linear::LinearConfig;
 pub use logistic::LogisticConfig;
 pub(crate) use logistic::{Limits, Problem};
@@ -36,13 +45,14 @@ pub use low_shot::LowShotConfig;
 pub use mlp::MlpConfig;
 pub(crate) use neighbours::nearest;
 pub use neighbours::{Neighbour, normalise_rows};
+pub use retrieval::RetrievalConfig;
 pub(crate) use selection::{Standard, Trial, best, label_tensor, split};
 pub use statistics::RESAMPLES;
 pub(crate) use statistics::{
-    SeedMean, Units, bootstrap_units, independent_difference, mean_of, over_seeds, units,
+    SeedMean, Units, bootstrap, bootstrap_units, independent_difference, mean_of, over_seeds, units,
 };
 pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
-pub(crate) use task::{Labelled, Task, Test};
+pub(crate) use task::{Labelled, Task, Test, labelled};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +68,12 @@ pub enum Protocol {
     Mlp(MlpConfig),
     /// The logistic classifier of few labelled images.
     LowShot(LowShotConfig),
+    /// The test images ranked for each of them, or the training images for each test image where those are others.
+    Retrieval(RetrievalConfig),
+    /// k-means of the test images.
+    Clustering(ClusteringConfig),
+    /// Spectra and evenness of the test images' features, without labels.
+    LabelFree(LabelFreeConfig),
 }
 
 impl Protocol {
@@ -69,6 +85,9 @@ impl Protocol {
             Self::Logistic(_) => "logistic",
             Self::Mlp(_) => "mlp",
             Self::LowShot(_) => "low_shot",
+            Self::Retrieval(_) => "retrieval",
+            Self::Clustering(_) => "clustering",
+            Self::LabelFree(_) => "label_free",
         }
     }
 
@@ -87,7 +106,39 @@ impl Protocol {
             Self::Logistic(config) => logistic::evaluate(train, tests, encoder, config),
             Self::Mlp(config) => mlp::evaluate(train, tests, encoder, config),
             Self::LowShot(config) => low_shot::evaluate(train, tests, encoder, config),
+            Self::Retrieval(_) | Self::Clustering(_) | Self::LabelFree(_) => {
+                self.score_each(train, tests, encoder)
+            }
         }
+    }
+}
+
+impl Protocol {
+    /// Of protocols that fit nothing: each test table on its own. The items are those of the first.
+    fn score_each(
+        &self,
+        train: &FeatureTable,
+        tests: &[(&str, &FeatureTable)],
+        encoder: &str,
+    ) -> Result<Outcome> {
+        let mut found: Option<Outcome> = None;
+        for (name, test) in tests {
+            let mut outcome = match self {
+                Self::Retrieval(config) => retrieval::evaluate(train, test, encoder, config)?,
+                Self::Clustering(config) => clustering::evaluate(test, encoder, config)?,
+                Self::LabelFree(config) => label_free::evaluate(test, encoder, config)?,
+                other => unreachable!("{} fits a classifier", other.name()),
+            };
+            outcome.scores.iter_mut().for_each(|score| score.test = (*name).into());
+            match &mut found {
+                Some(found) => found.scores.extend(outcome.scores),
+                None => found = Some(outcome),
+            }
+        }
+        found.ok_or_else(|| Error::Usage {
+            problem: "there is no test table".into(),
+            hint: Some("give one table or more to be tested on".into()),
+        })
     }
 }
 
@@ -137,6 +188,30 @@ pub(crate) fn plain_score(
         layer: String::new(),
         test: String::new(),
     }
+}
+
+/// A score that is no mean over samples, on a scale of its own, without an interval; `samples` were looked at.
+pub(crate) fn number_score(
+    protocol: &str,
+    version: u32,
+    metric: &str,
+    value: f64,
+    samples: usize,
+    encoder: &str,
+) -> Score {
+    let score = plain_score(protocol, version, metric, value, samples, encoder);
+    Score { unit: Unit::Number, ..score }
+}
+
+/// Fails where a feature of `role`'s table is not a finite number: comparisons with NaN have no order.
+pub(crate) fn expect_finite(x: &Tensor, role: &str) -> Result<()> {
+    if x.isfinite().all().int64_value(&[]) == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!("the {role} features hold numbers that are not finite"),
+        hint: Some("extract them anew; if they stay so, use another checkpoint".into()),
+    })
 }
 
 #[cfg(test)]

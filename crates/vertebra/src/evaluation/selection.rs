@@ -26,7 +26,8 @@ impl Trial {
         let labels = label_tensor(labels, log_probabilities.device());
         let own = log_probabilities.gather(1, &labels.unsqueeze(1), false);
         let right = log_probabilities.argmax(1, false).eq_tensor(&labels);
-        let mean = |values: &Tensor| values.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        let mean =
+            |values: &Tensor| values.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
         Self { accuracy: mean(&right), loss: -mean(&own) }
     }
 
@@ -60,11 +61,7 @@ impl Labelled {
 /// Rows to learn from and rows held out, as indices: every tenth of a random order within classes, so that each class
 /// gives its share. Groups (the images of one patient) stay whole; each counts with the class of its first row. Nothing
 /// is held out of a single row or group. `groups` is empty, or has an entry for each of the `labels`.
-pub(crate) fn split(
-    labels: &[u32],
-    groups: &[Option<u64>],
-    seed: u64,
-) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn split(labels: &[u32], groups: &[Option<u64>], seed: u64) -> (Vec<usize>, Vec<usize>) {
     let units = units(groups, labels.len());
     let mut order = Draw::of_seed(seed).stream(Purpose::Split).permutation(units.len());
     order.sort_by_key(|&unit| labels[units[unit][0]]);

@@ -13,6 +13,7 @@ mod parity;
 mod parity_convswin;
 mod parity_vit;
 mod pretrain;
+mod ranking;
 mod recipe;
 mod weight_files;
 

@@ -154,7 +154,8 @@ fn one_place_among_many_is_found_where_the_mean_says_nothing() {
     let table = |source| pixels().extract(&source, &ExtractOptions::default()).unwrap();
     let config = LinearConfig { epochs: 20, ..LinearConfig::default() };
     let linear =
-        linear::evaluate(&table(needles(300, 1)), &table(needles(202, 2)), "x", &config).unwrap();
+        linear::evaluate(&table(needles(300, 1)), &[("", &table(needles(202, 2)))], "x", &config)
+            .unwrap();
     // Chance, within four standard errors of 200 throws of a coin.
     assert!((linear.scores[0].value - 0.5).abs() < 0.142, "{}", linear.scores[0].value);
 }

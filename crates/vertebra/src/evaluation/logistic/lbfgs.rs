@@ -162,7 +162,11 @@ fn search(
         if low_enough && trial.slope.abs() <= CURVATURE * slope.abs() {
             return Some(Place { at, value, gradient });
         }
-        if low_enough && trial.slope < 0.0 { low = trial } else { high = Some(trial) }
+        if low_enough && trial.slope < 0.0 {
+            low = trial
+        } else {
+            high = Some(trial)
+        }
         t = high.map_or(2.0 * t, |high| between(low, high));
     }
     None
@@ -227,7 +231,10 @@ mod tests {
         assert!(!nan.converged);
         let few = Limits { iterations: 1, ..LIMITS };
         let found = minimise(start(), few, |at| {
-            (at.pow_tensor_scalar(4).sum(Kind::Double).double_value(&[]), at.pow_tensor_scalar(3) * 4)
+            (
+                at.pow_tensor_scalar(4).sum(Kind::Double).double_value(&[]),
+                at.pow_tensor_scalar(3) * 4,
+            )
         });
         assert!(!found.converged);
     }
