@@ -108,7 +108,7 @@ impl Renderer {
 
     /// The fixed view for evaluation: the short side becomes `resize`, then the centred square of `crop`. Equal to
     /// torchvision's `Resize` and `CenterCrop` on a PIL image.
-    pub fn prepare(&mut self, source: &AnyPlanes, how: &Preprocess) -> &AnyPlanes {
+    pub fn prepare(&mut self, source: &AnyPlanes, how: &Preprocess) -> &mut AnyPlanes {
         let [width, height] = source.size();
         let whole = CropBox { top: 0, left: 0, height, width };
         self.prepare_part(source, whole.into(), [width, height], how)
@@ -122,10 +122,10 @@ impl Renderer {
         area: Area,
         picture: [usize; 2],
         how: &Preprocess,
-    ) -> &AnyPlanes {
+    ) -> &mut AnyPlanes {
         let (size, window) = centred_window(picture, how);
         self.resize(source, area, size, window, how.interpolation);
-        &self.view
+        &mut self.view
     }
 
     fn resize(

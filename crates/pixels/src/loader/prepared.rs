@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
+use crate::corrupt::{self, Corrupted};
 use crate::numbers::{Form, NumbersMut, write};
 use crate::plan::Preprocess;
 use crate::record::CropBox;
@@ -40,7 +41,13 @@ pub struct PrepareOptions {
     pub workers: usize,
     /// What the numbers are; `geometry_only` has no meaning here.
     pub form: Form,
+    /// What is done to the pictures after the crop and before they are normalised. The noise of a sample follows from its
+    /// number in the source; a picture that cannot be corrupted is skipped.
+    pub corruption: Option<Corrupted>,
 }
+
+/// The seed of all corruptions: like the benchmark's files, everybody has the same.
+const CORRUPTION_SEED: u64 = 0;
 
 /// Prepared samples in the order they were asked for. Dropping it stops its threads.
 pub struct PreparedBatches {
@@ -57,7 +64,7 @@ pub fn prepared(
     options: PrepareOptions,
 ) -> Result<PreparedBatches, SourceError> {
     let indices = indices.unwrap_or_else(|| (0..source.len()).collect());
-    let PrepareOptions { channels, workers, form, .. } = options;
+    let PrepareOptions { channels, workers, form, corruption, .. } = options;
     let batch = options.batch.max(1);
     let jobs = indices.len().div_ceil(batch) as u64;
     let kitchen = Kitchen {
@@ -66,6 +73,7 @@ pub fn prepared(
         workers: Store::new(),
         preprocess: preprocess.clone(),
         form,
+        corruption,
     };
     let ordered = Ordered::start(0..jobs, workers, move |job, crew| {
         let normalize = &kitchen.preprocess.normalize;
@@ -105,6 +113,7 @@ struct Kitchen {
     workers: Store<Worker>,
     preprocess: Preprocess,
     form: Form,
+    corruption: Option<Corrupted>,
 }
 
 impl Kitchen {
@@ -159,6 +168,11 @@ impl Kitchen {
             let [width, height] = picture;
             let whole = place.of(CropBox { top: 0, left: 0, height, width });
             let image = renderer.prepare_part(part, whole, picture, how);
+            if let Some(corrupted) = self.corruption {
+                let mut stream = corrupted.stream(CORRUPTION_SEED, index as u64);
+                corrupt::apply(image, corrupted, &mut stream)
+                    .map_err(|error| self.reader.error(index, &error))?;
+            }
             write(image, &how.normalize, self.form.channels_last, output);
             Ok(self.reader.label(index))
         })

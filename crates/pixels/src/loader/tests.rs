@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::corrupt::{self, Corrupted, Corruption};
 use crate::draw::Draw;
 use crate::image::Image;
 use crate::numbers::{Form, write_normalized};
 use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
+use crate::planes::AnyPlanes;
 use crate::source::{Source, SourceError, Stored};
 use crate::view;
 
@@ -370,7 +372,7 @@ fn preprocess() -> Preprocess {
 }
 
 fn prepare_options(batch: usize, workers: usize) -> PrepareOptions {
-    PrepareOptions { channels: 3, batch, workers, form: Form::default() }
+    PrepareOptions { channels: 3, batch, workers, form: Form::default(), corruption: None }
 }
 
 #[test]
@@ -409,4 +411,43 @@ fn prepared_takes_the_samples_asked_for() {
             .map(|batch| batch.expect("a batch"))
             .collect();
     assert_eq!([&batches[0].samples[..], &batches[1].samples], [&[5, 0][..], &[5]]);
+}
+
+#[test]
+fn corrupted_pictures_depend_on_nothing_but_the_sample() {
+    let of = |corruption, chosen: Option<Vec<usize>>, batch, workers| {
+        let options = PrepareOptions { corruption, ..prepare_options(batch, workers) };
+        let batches = prepared(squares(7, &[1]), chosen, &preprocess(), options).expect("threads");
+        let mut found = Vec::new();
+        for batch in batches.map(|batch| batch.expect("a batch")) {
+            let numbers = batch.data.as_f32().expect("f32").chunks(75).map(<[f32]>::to_vec);
+            found.extend(batch.samples.iter().copied().zip(numbers));
+        }
+        found
+    };
+    let noise = Corrupted::new(Corruption::GaussianNoise, 3).expect("a severity");
+    let whole = of(Some(noise), None, 3, 1);
+    assert!(of(Some(noise), None, 1, 3) == whole);
+    assert!(of(Some(noise), Some(vec![5, 0]), 2, 2) == [whole[4].clone(), whole[0].clone()]);
+    // The corruption comes between the crop and the normalisation.
+    let image = squares(7, &[]).get(5).expect("a sample").image.into_rgb().expect("colour");
+    let mut image = AnyPlanes::of(&view::prepare(&image, &preprocess()));
+    corrupt::apply(&mut image, noise, &mut noise.stream(0, 5)).expect("8 bits");
+    let mut wanted = vec![0.0; 75];
+    write_normalized(&image.image(), &Normalize::imagenet(), &mut wanted);
+    assert_eq!(whole[4], (5, wanted));
+    assert!(of(None, None, 3, 1) != whole);
+}
+
+#[test]
+fn pictures_that_cannot_be_corrupted_are_skipped_with_the_reason() {
+    let saturate = Corrupted::new(Corruption::Saturate, 1).expect("a severity");
+    let options =
+        PrepareOptions { corruption: Some(saturate), channels: 1, ..prepare_options(3, 1) };
+    let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
+    let how = Preprocess { normalize, ..preprocess() };
+    let mut batches = prepared(squares(2, &[]), None, &how, options).expect("threads");
+    let batch = batches.next().expect("one").expect("a batch");
+    assert!(batch.samples.is_empty());
+    assert_eq!(batch.skipped[1].problem, "saturate needs pictures of 3 channels, found 1");
 }

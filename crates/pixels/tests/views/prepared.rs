@@ -102,7 +102,13 @@ fn uri(folder: &Path) -> String {
 }
 
 fn same_as_whole(source: &Arc<dyn Source>, chosen: &[usize], how: &Preprocess) -> usize {
-    let options = PrepareOptions { channels: 3, batch: 16, workers: 2, form: Form::default() };
+    let options = PrepareOptions {
+        channels: 3,
+        batch: 16,
+        workers: 2,
+        form: Form::default(),
+        corruption: None,
+    };
     let mut compared = 0;
     for batch in prepared(source.clone(), Some(chosen.to_vec()), how, options).unwrap() {
         let batch = batch.unwrap();

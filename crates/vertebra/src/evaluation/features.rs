@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use pixels::corrupt::Corrupted;
 use pixels::loader::{PrepareOptions, Prepared, Skipped, prepared};
 use pixels::plan::Preprocess;
 use pixels::source::Source;
@@ -77,13 +78,15 @@ pub struct ExtractOptions<'a> {
     /// Called after each batch with the samples done and the samples there are. Where an earlier extraction was stopped,
     /// it begins with what that one had done.
     pub progress: &'a dyn Fn(usize, usize),
+    /// What is done to the pictures before the encoder sees them. Caches tell it apart.
+    pub corruption: Option<Corrupted>,
 }
 
 impl Default for ExtractOptions<'_> {
-    /// Batches of 64, one worker per core, no progress.
+    /// Batches of 64, one worker per core, no progress, clean pictures.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { batch: 64, workers, progress: &|_, _| {} }
+        Self { batch: 64, workers, progress: &|_, _| {}, corruption: None }
     }
 }
 
@@ -183,7 +186,7 @@ impl Encoder {
     }
 
     /// As [`extract_layers`](Self::extract_layers), with the folder `cache`. Features are found by the weights, the source's
-    /// fingerprint, the preprocessing, the precision and the layer, whatever other layers they were extracted with. They
+    /// fingerprint, the preprocessing, the corruption, the precision and the layer, whatever other layers they were extracted with. They
     /// are written while they are computed, so that an extraction that was stopped goes on where it was; of a file that
     /// is damaged or does not fit the source, everything from the damage on is computed anew.
     pub fn extract_layers_cached(
@@ -194,7 +197,7 @@ impl Encoder {
         options: &ExtractOptions,
     ) -> Result<(Vec<(String, FeatureTable)>, Cached)> {
         let names = layers.names(self)?;
-        let key = Key::new(self, source.as_ref());
+        let key = Key::new(self, source.as_ref(), options.corruption);
         let all = source.len();
         let mut shelves: Vec<Shelf> =
             names.iter().map(|name| Shelf::open(cache, &key, name, all)).collect();
@@ -268,7 +271,7 @@ impl Encoder {
         mut each: impl FnMut(Rows, usize) -> Result<()>,
     ) -> Result<()> {
         let all = before + samples.len();
-        let ways = self.ways(options.batch, options.workers);
+        let ways = self.ways(options.batch, options.workers, options.corruption);
         let mut done = before;
         for batch in prepared(source.clone(), Some(samples), &self.preprocess, ways)? {
             let batch = batch?;
@@ -282,14 +285,19 @@ impl Encoder {
     }
 
     /// How the loader is to prepare images for this encoder.
-    pub(crate) fn ways(&self, batch: usize, workers: usize) -> PrepareOptions {
+    pub(crate) fn ways(
+        &self,
+        batch: usize,
+        workers: usize,
+        corruption: Option<Corrupted>,
+    ) -> PrepareOptions {
         let form = data::form(self.channels, self.device, self.autocast, self.channels_last, false);
-        PrepareOptions { channels: self.channels, batch, workers, form }
+        PrepareOptions { channels: self.channels, batch, workers, form, corruption }
     }
 
     /// Images that were prepared in these [`ways`](Self::ways), where the encoder takes them.
     pub(crate) fn images_of(&self, batch: &Prepared) -> Tensor {
-        let ways = self.ways(1, 1);
+        let ways = self.ways(1, 1, None);
         data::prepared_on(batch, ways.form, &self.preprocess, self.device)
     }
 

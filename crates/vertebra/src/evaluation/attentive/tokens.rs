@@ -116,7 +116,7 @@ impl<'a> Tokens<'a> {
             images.source.clone(),
             Some(samples),
             &encoder.preprocess,
-            encoder.ways(batch, hardware::cores()),
+            encoder.ways(batch, hardware::cores(), None),
         )?;
         let (mut any, mut problem) = (false, None);
         for made in batches {

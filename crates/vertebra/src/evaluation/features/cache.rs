@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
+use pixels::corrupt::Corrupted;
 use pixels::loader::Skipped;
 use pixels::source::Source;
 use serde::{Deserialize, Serialize};
@@ -26,11 +27,15 @@ const VERSION: u32 = 2;
 const PART: usize = 1024;
 
 /// Everything that decides the features of all layers, as text.
-pub(super) struct Key(String);
+pub(super) struct Key(pub(super) String);
 
 impl Key {
-    pub(super) fn new(encoder: &Encoder, source: &dyn Source) -> Self {
-        let key = serde_json::json!({
+    pub(super) fn new(
+        encoder: &Encoder,
+        source: &dyn Source,
+        corruption: Option<Corrupted>,
+    ) -> Self {
+        let mut key = serde_json::json!({
             "version": VERSION,
             "weights": encoder.weights_hash,
             "source": source.fingerprint(),
@@ -38,6 +43,10 @@ impl Key {
             "channels": encoder.channels,
             "precision": encoder.autocast.map_or("fp32".into(), |kind| format!("{kind:?}")),
         });
+        // Only where there is one, so that the caches of clean pictures keep their names.
+        if let Some(corruption) = corruption {
+            key["corruption"] = serde_json::json!(corruption);
+        }
         Self(key.to_string())
     }
 

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use pixels::corrupt::Corruption;
 use pixels::image::Image;
 use pixels::plan::{Interpolation, Normalize};
 use pixels::source::{SourceError, Stored};
@@ -103,7 +104,7 @@ fn sum(factor: f64) -> (Encoder, Arc<AtomicUsize>) {
 }
 
 fn options() -> ExtractOptions<'static> {
-    ExtractOptions { batch: 2, workers: 1, progress: &|_, _| {} }
+    ExtractOptions { batch: 2, workers: 1, progress: &|_, _| {}, corruption: None }
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn features_are_extracted_once() {
 #[test]
 fn other_weights_data_preprocessing_or_precision_are_other_caches() {
     let (plain, _) = sum(1.0);
-    let key = |encoder: &Encoder, version| Key::new(encoder, greys(6, version).as_ref());
+    let key = |encoder: &Encoder, version| Key::new(encoder, greys(6, version).as_ref(), None);
     let path = |encoder: &Encoder, version| key(encoder, version).folder(Path::new(""));
     let (mut smaller, mut rounded, mut colour) = (sum(1.0).0, sum(1.0).0, sum(1.0).0);
     smaller.preprocess.resize = 1;
@@ -177,7 +178,7 @@ fn other_weights_data_preprocessing_or_precision_are_other_caches() {
 
 /// Both files of a layer.
 fn files(encoder: &Encoder, source: &Arc<dyn Source>, cache: &Path, layer: &str) -> [PathBuf; 2] {
-    let folder = Key::new(encoder, source.as_ref()).folder(cache);
+    let folder = Key::new(encoder, source.as_ref(), None).folder(cache);
     ["f32", "json"].map(|ending| folder.join(format!("{layer}.{ending}")))
 }
 
@@ -354,4 +355,31 @@ fn a_disk_that_fails_on_the_way_loses_no_features() {
     assert!(matches!(state, Cached::Unwritten(_)), "{state:?}");
     assert!(table.is_same(&encoder.extract(&source, &options).unwrap()));
     assert_eq!(table.skipped.len(), 1);
+}
+
+#[test]
+fn features_of_corrupted_pictures_have_their_own_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let (encoder, _) = sum(1.0);
+    let source = greys(40, "a");
+    let of = |corruption| {
+        let options = ExtractOptions { corruption, ..options() };
+        encoder.extract_cached(&source, folder.path(), &options).unwrap()
+    };
+    let noise = |severity| Corrupted::new(Corruption::GaussianNoise, severity).ok();
+    let tables: Vec<FeatureTable> = [None, noise(1), noise(2)]
+        .into_iter()
+        .map(|corruption| {
+            let (table, state) = of(corruption);
+            assert!(matches!(state, Cached::Written), "{corruption:?}");
+            let (again, state) = of(corruption);
+            assert!(matches!(state, Cached::Read) && again.is_same(&table), "{corruption:?}");
+            table
+        })
+        .collect();
+    assert!(!tables[0].is_same(&tables[1]) && !tables[1].is_same(&tables[2]));
+    let fresh = ExtractOptions { corruption: noise(2), batch: 7, workers: 3, ..options() };
+    assert!(encoder.extract(&source, &fresh).unwrap().is_same(&tables[2]));
+    // The key of clean pictures is the one of caches from before there were corruptions.
+    assert!(!Key::new(&encoder, source.as_ref(), None).0.contains("corruption"));
 }

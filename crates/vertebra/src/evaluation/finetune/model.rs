@@ -99,7 +99,7 @@ impl Tuned {
     pub(super) fn answers(&self, images: &LabelledImages, batch: usize) -> Result<Option<Answers>> {
         let encoder = &self.encoder;
         let (source, samples) = (images.source.clone(), images.samples.clone());
-        let ways = encoder.ways(batch, hardware::cores());
+        let ways = encoder.ways(batch, hardware::cores(), None);
         let batches = prepared(source, Some(samples), &encoder.preprocess, ways)?;
         let (mut answers, mut labels) = (Vec::new(), Vec::<u32>::new());
         let mut first_skipped = None;
