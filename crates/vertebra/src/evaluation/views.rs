@@ -211,7 +211,7 @@ mod tests {
 
     fn extracted(samples: usize, views: usize, batch: usize, workers: usize) -> ViewFeatures {
         let config = ViewsConfig { samples, views, view: None };
-        let options = ExtractOptions { batch, workers, progress: &|_, _| {} };
+        let options = ExtractOptions { batch, workers, progress: &|_, _| {}, corruption: None };
         extract(&encoder(3), &world(), &config, &options).unwrap()
     }
 
