@@ -105,6 +105,11 @@ pub fn limited(source: Arc<dyn Source>, most: usize) -> Result<Arc<dyn Source>, 
     Selection::of_limit(most).of(source)
 }
 
+/// The samples `indices` of a source, in that order; each is below the source's length.
+pub fn picked(source: Arc<dyn Source>, indices: Vec<usize>) -> Arc<dyn Source> {
+    Arc::new(part::Part::new(source, indices))
+}
+
 #[cfg(feature = "parquet")]
 fn parquet(uri: &mut Uri) -> Result<Arc<dyn Source>, SourceError> {
     Ok(Arc::new(Parquet::of_uri(uri)?))

@@ -11,19 +11,15 @@ mod sgd;
 
 use std::time::Instant;
 
-use pixels::draw::{Draw, Purpose};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{FeatureTable, Labelled, Outcome, Task, items_of, mean_score};
+use super::{FeatureTable, Labelled, Outcome, Task, Trial, best, items_of, mean_score, split};
 use crate::error::{Error, Result};
 use sgd::{Fitted, Setting, fit};
 
 /// Changes whenever equal features could get another score.
 pub const VERSION: u32 = 1;
-
-/// One in so many training rows is held out to choose the setting.
-const HELD_OUT: usize = 10;
 
 /// The sweep and the schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,18 +131,12 @@ fn choose(task: &Task, config: &LinearConfig) -> Result<(Setting, String)> {
     }
     let fitted = fit(&pick(&task.train, &learned), task.classes, &settings, config);
     let trials = judged(&fitted, &pick(&task.train, &held));
-    let best = (0..settings.len())
-        .filter(|&index| trials[index].loss.is_finite())
-        .min_by(|&a, &b| {
-            let (a, b) = (&trials[a], &trials[b]);
-            b.accuracy.total_cmp(&a.accuracy).then(a.loss.total_cmp(&b.loss))
-        })
-        .ok_or_else(|| {
-            usage(
-                &format!("training diverged with all {} settings", settings.len()),
-                "give lower learning_rates",
-            )
-        })?;
+    let best = best(&trials).ok_or_else(|| {
+        usage(
+            &format!("training diverged with all {} settings", settings.len()),
+            "give lower learning_rates",
+        )
+    })?;
     let Setting { lr, weight_decay } = settings[best];
     let mut text = format!("lr={lr} wd={weight_decay}");
     if settings.len() > 1 {
@@ -161,32 +151,10 @@ fn choose(task: &Task, config: &LinearConfig) -> Result<(Setting, String)> {
     Ok((settings[best], text))
 }
 
-/// Rows to learn from and rows held out: every tenth of a random order within classes, so that each class gives
-/// its share.
-fn split(labels: &[u32], seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut order = Draw::of_seed(seed).stream(Purpose::Split).permutation(labels.len());
-    order.sort_by_key(|&row| labels[row]);
-    let place = labels.len().min(HELD_OUT) / 2;
-    let (mut learned, mut held) = (Vec::new(), Vec::new());
-    for (index, row) in order.into_iter().enumerate() {
-        let part =
-            if index % HELD_OUT == place && labels.len() > 1 { &mut held } else { &mut learned };
-        part.push(row);
-    }
-    (learned, held)
-}
-
 fn pick(rows: &Labelled, wanted: &[usize]) -> Labelled {
     let index: Vec<i64> = wanted.iter().map(|&row| row as i64).collect();
     let x = rows.x.index_select(0, &Tensor::from_slice(&index).to_device(rows.x.device()));
     Labelled { x, y: wanted.iter().map(|&row| rows.y[row]).collect() }
-}
-
-/// How one setting did on held-out rows.
-struct Trial {
-    accuracy: f64,
-    /// Mean cross-entropy in nats; not finite where training diverged.
-    loss: f64,
 }
 
 fn judged(fitted: &Fitted, rows: &Labelled) -> Vec<Trial> {

@@ -3,24 +3,32 @@
 //! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
 //! its version and its interval, becomes a [`Score`].
 
+pub mod attentive;
+mod choosing;
 pub mod encoder;
 pub mod features;
+pub mod finetune;
 pub mod knn;
 pub mod linear;
 pub mod map;
 pub mod neighbours;
 pub mod statistics;
+mod supervised;
 
 use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub use attentive::AttentiveConfig;
+pub(crate) use choosing::{Trial, best, split};
 pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
+pub use finetune::FinetuneConfig;
 pub use knn::KnnConfig;
 pub use linear::LinearConfig;
 pub(crate) use neighbours::nearest;
 pub use neighbours::{Neighbour, normalise_rows};
+pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally, label_tensor};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,34 +94,59 @@ pub(crate) struct Labelled {
 impl Task {
     /// Fails where a table has no labels, or the two do not speak of the same features and classes.
     pub(crate) fn new(train: &FeatureTable, test: &FeatureTable) -> Result<Self> {
-        let usage = |problem: String, hint: &str| Error::Usage { problem, hint: Some(hint.into()) };
-        if !train.classes.is_empty() && !test.classes.is_empty() && train.classes != test.classes {
-            return Err(usage(
-                format!(
-                    "the training source has the classes {} and the test source {}",
-                    abridged(&train.classes),
-                    abridged(&test.classes)
-                ),
-                "give both sources the same class folders, with the same names",
-            ));
-        }
+        refuse_other_classes(&train.classes, &test.classes)?;
         let (width, found) = (train.x.size()[1], test.x.size()[1]);
         if width != found {
-            return Err(usage(
-                format!("the training features are {width} wide and the test features {found}"),
-                "extract both with the same encoder",
-            ));
+            return Err(Error::Usage {
+                problem: format!(
+                    "the training features are {width} wide and the test features {found}"
+                ),
+                hint: Some("extract both with the same encoder".into()),
+            });
         }
         let (train_rows, test_rows) = (labelled(train, "training")?, labelled(test, "test")?);
-        let largest = train_rows.y.iter().chain(&test_rows.y).max().map_or(0, |&label| label + 1);
-        let classes = train.classes.len().max(test.classes.len()).max(largest as usize);
-        if classes < 2 {
-            return Err(usage(
-                "every sample has the same label: there is nothing to tell apart".into(),
-                "give a source with two classes or more",
-            ));
-        }
+        let names = train.classes.len().max(test.classes.len());
+        let classes = count_classes(names, train_rows.y.iter().chain(&test_rows.y))?;
         Ok(Self { train: train_rows, test: test_rows, classes })
+    }
+}
+
+/// Fails where both sources name their classes, and not the same ones.
+pub(crate) fn refuse_other_classes(train: &[String], test: &[String]) -> Result<()> {
+    if train.is_empty() || test.is_empty() || train == test {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!(
+            "the training source has the classes {} and the test source {}",
+            abridged(train),
+            abridged(test)
+        ),
+        hint: Some("give both sources the same class folders, with the same names".into()),
+    })
+}
+
+/// As many classes as have names, or as the labels tell of if those are more. Fails for fewer than two.
+pub(crate) fn count_classes<'a>(
+    names: usize,
+    labels: impl Iterator<Item = &'a u32>,
+) -> Result<usize> {
+    let classes = names.max(labels.max().map_or(0, |&label| label as usize + 1));
+    if classes < 2 {
+        return Err(Error::Usage {
+            problem: "every sample has the same label: there is nothing to tell apart".into(),
+            hint: Some("give a source with two classes or more".into()),
+        });
+    }
+    Ok(classes)
+}
+
+pub(crate) fn unlabelled(role: &str, samples: usize) -> Error {
+    Error::Usage {
+        problem: format!(
+            "the {role} source has no labels ({samples} samples), and this protocol needs them"
+        ),
+        hint: Some("give a labelled source, such as a folder with one sub-folder per class".into()),
     }
 }
 
@@ -125,15 +158,7 @@ fn labelled(table: &FeatureTable, role: &str) -> Result<Labelled> {
         .filter_map(|(row, label)| label.map(|label| (row as i64, label)))
         .unzip();
     if y.is_empty() {
-        return Err(Error::Usage {
-            problem: format!(
-                "the {role} source has no labels ({} samples), and this protocol needs them",
-                table.labels.len()
-            ),
-            hint: Some(
-                "give a labelled source, such as a folder with one sub-folder per class".into(),
-            ),
-        });
+        return Err(unlabelled(role, table.labels.len()));
     }
     let x = if y.len() == table.labels.len() {
         table.x.shallow_clone()
@@ -170,6 +195,19 @@ pub(crate) fn mean_score(
         layer: String::new(),
         test: String::new(),
     }
+}
+
+/// The mean of what several seeds scored, `values`, with Student's interval, in the likeness of one seed's score: the
+/// metric gets `_over_seeds` behind it. `None` for fewer than two.
+pub(crate) fn over_seeds(values: &[f64], one: &Score) -> Option<Score> {
+    let statistics::SeedMean { mean, std, half } = statistics::over_seeds(values)?;
+    Some(Score {
+        metric: format!("{}_over_seeds", one.metric),
+        value: mean,
+        interval: Some([(mean - half).max(0.0), (mean + half).min(1.0)]),
+        setting: format!("{}, {} seeds of deviation {std:.4}", one.setting, values.len()),
+        ..one.clone()
+    })
 }
 
 /// Right and wrong answers as the items of a score.

@@ -3,6 +3,7 @@
 pub mod convnext;
 pub mod heads;
 pub mod layers;
+pub mod layouts;
 pub mod resnet;
 pub mod swin;
 pub mod vit;
@@ -11,7 +12,7 @@ pub mod weights;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use self::convnext::{ConvNext, ConvNextConfig};
 use self::resnet::{ResNet, ResNetConfig};
@@ -32,7 +33,8 @@ impl Mode {
     }
 }
 
-/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`.
+/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`. A
+/// frozen network may write over an activation once the tap has seen it: keep what you compute of it, or a copy.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// A tap that looks at nothing.
@@ -45,7 +47,8 @@ pub struct Features {
     pub pooled: Tensor,
     /// The last feature map `[N, D, H, W]` of a backbone that has maps: a convolutional one, or Swin.
     pub map: Option<Tensor>,
-    /// The normalised tokens `[N, T, D]` of a transformer, class token first.
+    /// The normalised tokens `[N, T, D]` of a transformer; the patches, row by row, follow the first
+    /// [`Backbone::prefix_tokens`].
     pub tokens: Option<Tensor>,
 }
 
@@ -56,6 +59,33 @@ pub trait Backbone: Send {
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
+
+    /// How many tokens come before those of the patches: the class token first where there is one, then registers.
+    fn prefix_tokens(&self) -> i64 {
+        0
+    }
+
+    /// An inside activation as one vector per image, `[N, D]`: a map `[N, D, H, W]` is averaged over space, tokens
+    /// `[N, T, D]` become the class token where there is one, else the mean of the patches; `[N, D]` stays.
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        match activation.dim() {
+            4 => activation.mean_dim([2i64, 3].as_slice(), false, None::<Kind>),
+            3 => {
+                let prefix = self.prefix_tokens();
+                let patches = activation.size()[1] - prefix;
+                activation.narrow(1, prefix, patches).mean_dim(1, false, None::<Kind>)
+            }
+            _ => activation.shallow_clone(),
+        }
+    }
+
+    /// Says that the weights, which lie on the CPU, will not change again: from now on `Mode::Eval` may compute in
+    /// `kind` with weights packed for it, normalisations folded into convolutions, and activations joined to products.
+    /// [`frozen::can_freeze`](torch_bridge::frozen::can_freeze) must have allowed the kind. The features stay the
+    /// same up to rounding, but have no gradient: a network that learns is not frozen. By default nothing changes.
+    fn freeze(&mut self, kind: Kind) {
+        let _ = kind;
+    }
 }
 
 /// A backbone by name; the variant decides which options exist.
@@ -93,6 +123,10 @@ pub enum BackboneConfig {
     VitTiny(VitConfig),
     VitSmall(VitConfig),
     VitBase(VitConfig),
+    VitLarge(VitConfig),
+    VitHuge(VitConfig),
+    VitGiant(VitConfig),
+    VitSo400m(VitConfig),
 }
 
 /// What a name stands for: a family of networks, the size of one of them, its options.
@@ -105,7 +139,7 @@ enum Family {
 
 impl BackboneConfig {
     /// Every name, with the published options.
-    pub fn all() -> [Self; 29] {
+    pub fn all() -> [Self; 33] {
         let (resnet, vit) = (ResNetConfig::default(), VitConfig::default());
         let convnext = ConvNextConfig::default();
         let (swin, swin_v2) = (SwinConfig::default(), SwinV2Config::default());
@@ -139,6 +173,10 @@ impl BackboneConfig {
             Self::VitTiny(vit),
             Self::VitSmall(vit),
             Self::VitBase(vit),
+            Self::VitLarge(vit),
+            Self::VitHuge(vit),
+            Self::VitGiant(vit),
+            Self::VitSo400m(vit),
         ]
     }
 
@@ -174,6 +212,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "vit_tiny",
             Self::VitSmall(_) => "vit_small",
             Self::VitBase(_) => "vit_base",
+            Self::VitLarge(_) => "vit_large",
+            Self::VitHuge(_) => "vit_huge",
+            Self::VitGiant(_) => "vit_giant",
+            Self::VitSo400m(_) => "vit_so400m",
         }
     }
 
@@ -209,6 +251,10 @@ impl BackboneConfig {
             Self::VitTiny(_) => "ViT-Ti",
             Self::VitSmall(_) => "ViT-S",
             Self::VitBase(_) => "ViT-B",
+            Self::VitLarge(_) => "ViT-L",
+            Self::VitHuge(_) => "ViT-H",
+            Self::VitGiant(_) => "ViT-g",
+            Self::VitSo400m(_) => "ViT-SO400M",
         }
     }
 
@@ -247,6 +293,10 @@ impl BackboneConfig {
             Self::VitTiny(c) => Family::Vit(vit::TINY, c),
             Self::VitSmall(c) => Family::Vit(vit::SMALL, c),
             Self::VitBase(c) => Family::Vit(vit::BASE, c),
+            Self::VitLarge(c) => Family::Vit(vit::LARGE, c),
+            Self::VitHuge(c) => Family::Vit(vit::HUGE, c),
+            Self::VitGiant(c) => Family::Vit(vit::GIANT, c),
+            Self::VitSo400m(c) => Family::Vit(vit::SO400M, c),
         }
     }
 
@@ -264,38 +314,48 @@ impl BackboneConfig {
         }
     }
 
-    /// The side of the smallest image that goes through, in pixels.
-    pub fn least_side(&self) -> i64 {
-        match self.family() {
-            Family::ResNet(..) => 1,
-            Family::ConvNext(_, c) => c.least_side(),
-            Family::Swin(_, c) => c.patch,
-            Family::Vit(_, c) => c.patch,
-        }
-    }
-
     /// Refuses sizes that cannot be built.
     pub fn check(&self) -> Result<()> {
         let found = match self.family() {
             Family::ResNet(_, c) if c.width < 1 => {
                 Err(("width", format!("expected at least 1 channel, got {}", c.width)))
             }
-            Family::Vit(_, c) if c.patch < 1 || c.image < c.patch || c.image % c.patch != 0 => {
-                let problem = format!(
-                    "expected a patch that divides the image, got {} and {}",
-                    c.patch, c.image
-                );
-                Err(("patch", problem))
-            }
+            Family::Vit(_, c) => c.problem().map_or(Ok(()), Err),
             Family::ConvNext(_, c) => c.check(),
             Family::Swin(_, c) => c.check(),
-            Family::ResNet(..) | Family::Vit(..) => Ok(()),
+            Family::ResNet(..) => Ok(()),
         };
         found.map_err(|(field, problem)| Error::Recipe {
             field: format!("backbone.{field}"),
             problem,
             hint: None,
         })
+    }
+
+    /// Refuses images of a size that does not go through, or that a ViT cannot see whole; `field` is where a recipe says
+    /// the size.
+    pub fn check_size(&self, field: &str, size: usize) -> Result<()> {
+        let refuse = |problem: String, hint: String| {
+            Err(Error::Recipe { field: field.into(), problem, hint: Some(hint) })
+        };
+        let size = i64::try_from(size).unwrap_or(i64::MAX / 2);
+        let least = match self.family() {
+            Family::ResNet(..) => 1,
+            Family::ConvNext(_, c) => c.least_side(),
+            Family::Swin(_, c) => c.patch,
+            Family::Vit(_, VitConfig { patch, .. }) if size < 1 || size % patch != 0 => {
+                let nearest = ((size + patch / 2) / patch).max(1) * patch;
+                let problem =
+                    format!("expected a multiple of the patch of {patch} pixels, got {size}");
+                return refuse(problem, format!("{nearest} is the nearest"));
+            }
+            Family::Vit(_, c) => c.patch,
+        };
+        if size < least {
+            let problem = format!("{} needs at least {least} pixels, got {size}", self.title());
+            return refuse(problem, "a smaller `backbone.patch` takes smaller images".into());
+        }
+        Ok(())
     }
 
     /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.

@@ -1,4 +1,19 @@
-//! The vision transformer (Dosovitskiy 2021) under timm's names: tiny, small and base.
+//! The vision transformer (Dosovitskiy 2021) under timm's names: the network of every published family.
+//!
+//! What the families set, where it differs from the default (size, `image` and `patch` apart):
+//!
+//! | weights | options |
+//! |---|---|
+//! | ViT, DeiT, DINO, MoCo v3 | none |
+//! | DINOv2 | `layer_scale = 1e-5`; giant: `mlp = "swiglu"` |
+//! | DINOv2 with registers | the same, `registers = 4`, `prefix_positions = false` |
+//! | MAE, fine-tuned | `pool = "mean_norm"` |
+//! | I-JEPA | `class_token = false`, `pool = "mean"` |
+//! | CLIP | `pre_norm = true`, `epsilon = 1e-5`; OpenAI's: `mlp = "quick_gelu"`; its joint space: `projection = 512` |
+//! | SigLIP | `class_token = false`, `pool = "attention"`, `mlp = "gelu_tanh"` |
+//!
+//! MoCo v3 and I-JEPA have fixed sine and cosine positions. Their files hold them, so they load like learned ones, and
+//! training here would move them.
 
 use serde::{Deserialize, Serialize};
 use tch::nn::{self, Init};
@@ -6,6 +21,10 @@ use tch::{Kind, Tensor};
 
 use super::layers::{LayerNorm, Linear, default_conv_init, truncated_normal};
 use super::{Backbone, Features, Mode, Tap};
+
+mod block;
+
+use block::{AttentionPool, Block};
 
 /// What a transformer may be asked for beyond its size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +36,25 @@ pub struct VitConfig {
     pub patch: i64,
     /// What `pooled` is.
     pub pool: Pool,
+    /// Whether a learned token comes before those of the patches.
+    pub class_token: bool,
+    /// Learned tokens between the class token and the patches, which nothing reads (Darcet 2024).
+    pub registers: i64,
+    /// Whether the class token and the registers have positions too (not timm's `no_embed_class`).
+    pub prefix_positions: bool,
+    /// Where set, attention and MLP are multiplied by learned factors, one per channel, that start here (Touvron 2021).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f64>,
+    /// Whether tokens are normalised before the first block; the patches' projection then has no bias.
+    pub pre_norm: bool,
+    /// What stands between the two layers of every MLP.
+    pub mlp: Mlp,
+    /// ε of every layer normalisation.
+    pub epsilon: f64,
+    /// Where set, `pooled` is projected to so many dimensions: CLIP's space of images and texts. Probes do better
+    /// before it (Radford 2021).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection: Option<i64>,
 }
 
 /// How tokens become one vector.
@@ -27,23 +65,100 @@ pub enum Pool {
     Class,
     /// The mean of the patch tokens after the last norm.
     Mean,
+    /// The mean of the patch tokens, then the last norm (timm's `fc_norm`); [`Features::tokens`] have no norm.
+    MeanNorm,
+    /// A learned query attends to the patch tokens after the last norm (Zhai 2022, 2023; timm's `attn_pool`).
+    Attention,
 }
 
-/// Width, depth and heads; the MLP is four times as wide.
+/// What an MLP does to its hidden numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mlp {
+    /// x · Φ(x) (Hendrycks 2016).
+    Gelu,
+    /// The same by its approximation with a tanh.
+    GeluTanh,
+    /// The same by its approximation x · σ(1.702 x).
+    QuickGelu,
+    /// silu(x₁) · x₂ of the two halves of the first layer (Shazeer 2020), two thirds as wide.
+    Swiglu,
+}
+
+/// Width, depth and heads, and the hidden width of the MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub width: i64,
     pub depth: i64,
     pub heads: i64,
+    pub mlp: i64,
 }
 
-pub const TINY: Shape = Shape { width: 192, depth: 12, heads: 3 };
-pub const SMALL: Shape = Shape { width: 384, depth: 12, heads: 6 };
-pub const BASE: Shape = Shape { width: 768, depth: 12, heads: 12 };
+pub const TINY: Shape = Shape { width: 192, depth: 12, heads: 3, mlp: 768 };
+pub const SMALL: Shape = Shape { width: 384, depth: 12, heads: 6, mlp: 1536 };
+pub const BASE: Shape = Shape { width: 768, depth: 12, heads: 12, mlp: 3072 };
+pub const LARGE: Shape = Shape { width: 1024, depth: 24, heads: 16, mlp: 4096 };
+pub const HUGE: Shape = Shape { width: 1280, depth: 32, heads: 16, mlp: 5120 };
+/// DINOv2's. The giant of Zhai 2022, I-JEPA's and `open_clip`'s is 1408 wide with 16 heads.
+pub const GIANT: Shape = Shape { width: 1536, depth: 40, heads: 24, mlp: 6144 };
+/// SigLIP's, by the shape that Alabdulmohsin 2023 computes for 400 million parameters.
+pub const SO400M: Shape = Shape { width: 1152, depth: 27, heads: 16, mlp: 4304 };
 
 impl Default for VitConfig {
     fn default() -> Self {
-        Self { image: 224, patch: 16, pool: Pool::Class }
+        Self {
+            image: 224,
+            patch: 16,
+            pool: Pool::Class,
+            class_token: true,
+            registers: 0,
+            prefix_positions: true,
+            layer_scale: None,
+            pre_norm: false,
+            mlp: Mlp::Gelu,
+            epsilon: 1e-6,
+            projection: None,
+        }
+    }
+}
+
+impl VitConfig {
+    /// The first field that cannot be built, and why.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let Self { image, patch, registers, projection, layer_scale, epsilon, .. } = *self;
+        let positive = |number: f64| number > 0.0 && number.is_finite();
+        if patch < 1 || image < patch || image % patch != 0 {
+            let wanted = "expected a patch that divides the image";
+            return Some(("patch", format!("{wanted}, got {patch} and {image}")));
+        }
+        if self.pool == Pool::Class && !self.class_token {
+            let wanted =
+                "\"class\" needs `class_token`; \"mean\", \"mean_norm\" and \"attention\" do not";
+            return Some(("pool", wanted.into()));
+        }
+        if !(0..=1024).contains(&registers) {
+            return Some(("registers", format!("expected 0 to 1024, got {registers}")));
+        }
+        if let Some(start) = layer_scale.filter(|&start| !positive(start)) {
+            return Some(("layer_scale", format!("expected more than 0, got {start}")));
+        }
+        if !positive(epsilon) {
+            return Some(("epsilon", format!("expected more than 0, got {epsilon}")));
+        }
+        if let Some(width) = projection.filter(|width| !(1..=65536).contains(width)) {
+            return Some(("projection", format!("expected 1 to 65536 dimensions, got {width}")));
+        }
+        None
+    }
+
+    /// Tokens before those of the patches.
+    fn prefix(&self) -> i64 {
+        i64::from(self.class_token) + self.registers
+    }
+
+    /// Patches along a side of the images that the positions are made for.
+    fn grid(&self) -> i64 {
+        self.image / self.patch
     }
 }
 
@@ -51,133 +166,173 @@ impl Default for VitConfig {
 #[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
+    width: i64,
     projection: Tensor,
-    projection_bias: Tensor,
-    cls_token: Tensor,
+    projection_bias: Option<Tensor>,
+    cls_token: Option<Tensor>,
+    reg_token: Option<Tensor>,
     pos_embed: Tensor,
-    blocks: Vec<Layer>,
+    norm_pre: Option<LayerNorm>,
+    blocks: Vec<Block>,
+    /// Of tokens, or of their mean with [`Pool::MeanNorm`].
     norm: LayerNorm,
+    attn_pool: Option<AttentionPool>,
+    head: Option<Linear>,
 }
 
 impl Vit {
-    /// `channels` is that of the images. `config` must have been checked: `patch` divides `image`.
+    /// `channels` is that of the images. `config` must have no [`VitConfig::problem`].
     pub fn new(path: &nn::Path, shape: Shape, config: VitConfig, channels: i64) -> Self {
-        let Shape { width, depth, heads } = shape;
-        let grid = config.image / config.patch;
+        let width = shape.width;
         let embed = path / "patch_embed" / "proj";
         let init = default_conv_init(channels * config.patch * config.patch);
-        let mut pos_embed = path.zeros("pos_embed", &[1, grid * grid + 1, width]);
+        let placed = if config.prefix_positions { config.prefix() } else { 0 };
+        let mut pos_embed =
+            path.zeros("pos_embed", &[1, placed + config.grid() * config.grid(), width]);
         truncated_normal(&mut pos_embed, 0.02);
+        let token = |name: &str, count: i64| {
+            let init = Init::Randn { mean: 0., stdev: 1e-6 };
+            (count > 0).then(|| path.var(name, &[1, count, width], init))
+        };
+        let norm = |name: &str| LayerNorm::with_epsilon(&(path / name), width, config.epsilon);
         Self {
             config,
+            width,
             projection: embed.var("weight", &[width, channels, config.patch, config.patch], init),
-            projection_bias: embed.var("bias", &[width], init),
-            cls_token: path.var("cls_token", &[1, 1, width], Init::Randn { mean: 0., stdev: 1e-6 }),
+            projection_bias: (!config.pre_norm).then(|| embed.var("bias", &[width], init)),
+            cls_token: token("cls_token", i64::from(config.class_token)),
+            reg_token: token("reg_token", config.registers),
             pos_embed,
-            blocks: (0..depth).map(|i| Layer::new(&(path / "blocks" / i), width, heads)).collect(),
-            norm: LayerNorm::new(&(path / "norm"), width),
+            norm_pre: config.pre_norm.then(|| norm("norm_pre")),
+            blocks: (0..shape.depth)
+                .map(|i| Block::new(&(path / "blocks" / i), shape, &config))
+                .collect(),
+            norm: norm(if config.pool == Pool::MeanNorm { "fc_norm" } else { "norm" }),
+            attn_pool: (config.pool == Pool::Attention)
+                .then(|| AttentionPool::new(&(path / "attn_pool"), shape, &config)),
+            head: config
+                .projection
+                .map(|outputs| Linear::new(&(path / "head"), width, outputs, false)),
         }
     }
 
-    /// Positions for a grid of `rows × columns` patches, `[1, 1 + rows · columns, D]`: the learned ones, or
-    /// those resampled (bicubic, antialiased, as timm does).
-    fn positions(&self, rows: i64, columns: i64) -> Tensor {
-        let grid = self.config.image / self.config.patch;
-        if (rows, columns) == (grid, grid) {
-            return self.pos_embed.shallow_clone();
-        }
-        let width = self.width();
-        let class = self.pos_embed.narrow(1, 0, 1);
-        let patches = self.pos_embed.narrow(1, 1, grid * grid);
-        let square = patches.reshape([1, grid, grid, width]).permute([0, 3, 1, 2]);
-        let resized =
-            square.internal_upsample_bicubic2d_aa([rows, columns], false, None::<f64>, None::<f64>);
-        let tokens = resized.permute([0, 2, 3, 1]).reshape([1, rows * columns, width]);
-        Tensor::cat(&[class, tokens], 1)
-    }
-}
-
-impl Backbone for Vit {
-    fn forward(&self, images: &Tensor, _mode: Mode, tap: &mut Tap) -> Features {
+    /// Images `[N, C, H, W]` as the tokens that enter the first block, `[N, T, D]`.
+    fn embed(&self, images: &Tensor) -> Tensor {
         let patches = images.conv2d(
             &self.projection,
-            Some(&self.projection_bias),
+            self.projection_bias.as_ref(),
             [self.config.patch; 2],
             [0i64; 2],
             [1i64; 2],
             1,
         );
-        let (n, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
+        let (_, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
         let tokens = patches.flatten(2, 3).transpose(1, 2);
-        let class = self.cls_token.expand([n, 1, -1], false).to_kind(tokens.kind());
-        let mut x = Tensor::cat(&[class, tokens], 1) + self.positions(rows, columns);
+        let positions = self.positions(rows, columns);
+        let tokens = if self.config.prefix_positions {
+            self.with_prefix(tokens) + positions
+        } else {
+            self.with_prefix(tokens + positions)
+        };
+        match &self.norm_pre {
+            Some(norm) => norm.forward(&tokens),
+            None => tokens,
+        }
+    }
+
+    /// The class token and the registers before `[N, T, D]`.
+    fn with_prefix(&self, tokens: Tensor) -> Tensor {
+        // As many as there are images, without naming the number: an exported trace takes any.
+        let first = tokens.narrow(1, 0, 1);
+        let mut parts: Vec<Tensor> = [&self.cls_token, &self.reg_token]
+            .into_iter()
+            .flatten()
+            .map(|token| {
+                token
+                    .expand_as(&first.expand([-1, token.size()[1], -1], false))
+                    .to_kind(tokens.kind())
+            })
+            .collect();
+        if parts.is_empty() {
+            return tokens;
+        }
+        parts.push(tokens);
+        Tensor::cat(&parts, 1)
+    }
+
+    /// Positions for a grid of `rows × columns` patches, `[1, T, D]`, those of a prefix first: the learned ones, or those
+    /// resampled (bicubic, antialiased, as timm does).
+    fn positions(&self, rows: i64, columns: i64) -> Tensor {
+        let grid = self.config.grid();
+        if (rows, columns) == (grid, grid) {
+            return self.pos_embed.shallow_clone();
+        }
+        let placed = self.pos_embed.size()[1] - grid * grid;
+        let patches = self.pos_embed.narrow(1, placed, grid * grid);
+        let square = patches.reshape([1, grid, grid, self.width]).permute([0, 3, 1, 2]);
+        let resized =
+            square.internal_upsample_bicubic2d_aa([rows, columns], false, None::<f64>, None::<f64>);
+        let tokens = resized.permute([0, 2, 3, 1]).reshape([1, rows * columns, self.width]);
+        Tensor::cat(&[self.pos_embed.narrow(1, 0, placed), tokens], 1)
+    }
+
+    /// Tokens without those of the prefix.
+    fn patches(&self, tokens: &Tensor) -> Tensor {
+        let prefix = self.config.prefix();
+        tokens.narrow(1, prefix, tokens.size()[1] - prefix)
+    }
+
+    /// From the last block's tokens: one vector `[N, D]`, and the tokens of [`Features::tokens`].
+    fn pool(&self, x: Tensor) -> (Tensor, Tensor) {
+        let mean = |tokens: &Tensor| self.patches(tokens).mean_dim(1, false, None::<Kind>);
+        if self.config.pool == Pool::MeanNorm {
+            return (self.norm.forward(&mean(&x)), x);
+        }
+        let tokens = self.norm.forward(&x);
+        let pooled = match (&self.attn_pool, self.config.pool) {
+            (Some(pool), _) => pool.forward(&self.patches(&tokens)),
+            (None, Pool::Class) => tokens.select(1, 0),
+            (None, _) => mean(&tokens),
+        };
+        (pooled, tokens)
+    }
+}
+
+impl Backbone for Vit {
+    fn forward(&self, images: &Tensor, _mode: Mode, tap: &mut Tap) -> Features {
+        let mut x = self.embed(images);
         tap("stem", &x);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x);
             tap(&format!("blocks.{i}"), &x);
         }
-        let tokens = self.norm.forward(&x);
-        let pooled = match self.config.pool {
-            Pool::Class => tokens.select(1, 0),
-            Pool::Mean => tokens.narrow(1, 1, rows * columns).mean_dim(1, false, None::<Kind>),
-        };
+        let (mut pooled, tokens) = self.pool(x);
+        if let Some(head) = &self.head {
+            pooled = head.forward(&pooled);
+        }
         tap("pooled", &pooled);
         Features { pooled, map: None, tokens: Some(tokens) }
     }
 
     fn width(&self) -> i64 {
-        self.cls_token.size()[2]
+        self.config.projection.unwrap_or(self.width)
     }
-}
 
-/// Attention and MLP, each after its norm and added to its input.
-#[derive(Debug)]
-struct Layer {
-    heads: i64,
-    norm1: LayerNorm,
-    qkv: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Layer {
-    fn new(path: &nn::Path, width: i64, heads: i64) -> Self {
-        let (attn, mlp) = (path / "attn", path / "mlp");
-        Self {
-            heads,
-            norm1: LayerNorm::new(&(path / "norm1"), width),
-            qkv: Linear::transformer(&(&attn / "qkv"), width, 3 * width),
-            proj: Linear::transformer(&(&attn / "proj"), width, width),
-            norm2: LayerNorm::new(&(path / "norm2"), width),
-            fc1: Linear::transformer(&(&mlp / "fc1"), width, 4 * width),
-            fc2: Linear::transformer(&(&mlp / "fc2"), 4 * width, width),
+    fn freeze(&mut self, kind: Kind) {
+        for block in &mut self.blocks {
+            block.freeze(kind);
         }
     }
 
-    /// `[N, T, D]` → the same.
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + self.attention(&self.norm1.forward(x));
-        let hidden = self.fc1.forward(&self.norm2.forward(&x)).gelu("none");
-        &x + self.fc2.forward(&hidden)
+    fn prefix_tokens(&self) -> i64 {
+        self.config.prefix()
     }
 
-    fn attention(&self, x: &Tensor) -> Tensor {
-        let (n, t, d) = x.size3().expect("tokens have three dimensions");
-        let qkv = self.qkv.forward(x).reshape([n, t, 3, self.heads, d / self.heads]);
-        let qkv = qkv.permute([2, 0, 3, 1, 4]);
-        let [q, k, v] = [0, 1, 2].map(|i| qkv.select(0, i));
-        let mixed = Tensor::scaled_dot_product_attention(
-            &q,
-            &k,
-            &v,
-            None::<&Tensor>,
-            0.0,
-            false,
-            None::<f64>,
-            false,
-        );
-        self.proj.forward(&mixed.transpose(1, 2).reshape([n, t, d]))
+    fn pool_tap(&self, activation: &Tensor) -> Tensor {
+        match activation.dim() {
+            3 if self.config.class_token => activation.select(1, 0),
+            3 => self.patches(activation).mean_dim(1, false, None::<Kind>),
+            _ => activation.shallow_clone(),
+        }
     }
 }

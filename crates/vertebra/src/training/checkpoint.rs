@@ -13,6 +13,8 @@ use crate::models::{BackboneConfig, weights};
 
 /// How many checkpoints of a run are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
+/// The key of the header in a file's metadata.
+const HEADER: &str = "vertebra";
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 
@@ -64,7 +66,7 @@ impl Checkpoint {
             .chain(prefixed(OPTIMIZER, &self.optimizer))
             .collect();
         let header = serde_json::to_string(&self.header).expect("a header of plain fields");
-        weights::save(&path, &tensors, &BTreeMap::from([("vertebra".to_string(), header)]))?;
+        weights::save(&path, &tensors, &BTreeMap::from([(HEADER.to_string(), header)]))?;
         for old in list(folder)?.iter().rev().skip(KEPT) {
             fs::remove_file(old).map_err(Error::file("remove", old))?;
         }
@@ -79,7 +81,23 @@ impl Checkpoint {
             Error::Damaged { problem, .. } => damaged(problem),
             other => other,
         })?;
-        let header = metadata.get("vertebra").ok_or_else(|| damaged("it has no header".into()))?;
+        Self::from_parts(path, tensors, &metadata)
+    }
+
+    /// Whether a file with this metadata is a checkpoint.
+    pub fn is_of(metadata: &BTreeMap<String, String>) -> bool {
+        metadata.contains_key(HEADER)
+    }
+
+    /// The same of a file that was read already.
+    pub fn from_parts(
+        path: &Path,
+        tensors: BTreeMap<String, Tensor>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let damaged =
+            |problem: String| Error::Damaged { what: "checkpoint", path: path.into(), problem };
+        let header = metadata.get(HEADER).ok_or_else(|| damaged("it has no header".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|error| damaged(format!("its header cannot be read ({error})")))?;
         if header.format != Self::FORMAT {

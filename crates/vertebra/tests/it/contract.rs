@@ -23,7 +23,7 @@ const ANOTHER_ORDER: f64 = 1e-5;
 fn backbones_give_what_they_promise() {
     let _alone = alone();
     let narrow = ResNetConfig { stem: Stem::Standard, width: 4, zero_init_residual: true };
-    let mean = VitConfig { image: 16, patch: 8, pool: Pool::Mean };
+    let mean = VitConfig { image: 16, patch: 8, pool: Pool::Mean, ..VitConfig::default() };
     let more = [BackboneConfig::Resnet50(narrow), BackboneConfig::VitTiny(mean)];
     for config in tiny_backbones().into_iter().chain(more) {
         tch::manual_seed(1);

@@ -6,11 +6,14 @@ mod accumulate;
 mod budgets;
 mod channels;
 mod contract;
+mod frozen;
 mod layering;
 mod parity;
 mod parity_convswin;
+mod parity_vit;
 mod pretrain;
 mod recipe;
+mod weight_files;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +96,7 @@ const CPU: Context = Context { collective: &Alone, device: Device::Cpu, autocast
 /// The smallest backbones of three families, for images of 16 pixels.
 fn tiny_backbones() -> [BackboneConfig; 3] {
     let resnet = ResNetConfig { stem: Stem::Small, width: 4, zero_init_residual: false };
-    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class };
+    let vit = VitConfig { image: 16, patch: 8, pool: Pool::Class, ..VitConfig::default() };
     let convnext = ConvNextConfig { patch: 2 };
     [
         BackboneConfig::Resnet18(resnet),

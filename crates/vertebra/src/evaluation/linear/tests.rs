@@ -1,3 +1,4 @@
+use pixels::draw::{Draw, Purpose};
 use tch::Device;
 
 use super::sgd::Head;
