@@ -29,6 +29,7 @@ mkdir -p "corpus/$target"
 folders=("corpus/$target")
 case $target in
   part) folders+=(seeds/{jpeg,png,webp,tiff,other}) ;;
+  weights) folders+=(../fixtures/pickles) ;;
   *) folders+=("seeds/$target") ;;
 esac
 quirks=${VERTEBRA_DATA:+$VERTEBRA_DATA/decode-quirks}

@@ -1,9 +1,10 @@
 //! What a person sees of a run: a progress bar on a terminal, plain lines elsewhere, JSON lines for machines.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use report::record::{JournalLine, Score};
 use serde_json::json;
 use vertebra::pretrain::Event;
@@ -42,6 +43,18 @@ impl Screen {
             Some(bar) if !bar.is_finished() => bar.println(text),
             _ if self.json => eprintln!("{}", json!({ "note": text })),
             _ => eprintln!("{text}"),
+        }
+    }
+
+    /// The files that could not be read, if any.
+    pub fn skipped(&self, files: &[(String, String)]) {
+        match files.len() {
+            0 => return,
+            1 => self.say("1 image could not be read"),
+            many => self.say(&format!("{many} images could not be read")),
+        }
+        for (name, problem) in files {
+            self.say(&format!("  {name}: {problem}"));
         }
     }
 
@@ -96,11 +109,16 @@ impl Screen {
                 println!("{}", json!({ "score": score }));
                 continue;
             }
+            let place = [&score.layer, &score.test].map(|name| match name.as_str() {
+                "" => String::new(),
+                name => format!(" {name}"),
+            });
             println!(
-                "{:<8} {:<6} {:<10} {:>5}{:<2}  {}  {} images  {}",
+                "{:<8} {:<14} {:<10}{} {:>6}{:<2}  {}  {} images  {}",
                 score.protocol,
                 score.metric,
                 score.encoder,
+                place.concat(),
                 score.value_in_words(),
                 score.unit.suffix(),
                 score.interval_in_words(),
@@ -118,13 +136,38 @@ pub struct Progress {
 
 impl Progress {
     pub fn over(count: usize) -> Self {
+        Self::styled(count, "{bar:30} {pos}/{len}  {eta} left")
+    }
+
+    /// With the speed, for images.
+    pub fn of_images(count: usize) -> Self {
+        Self::styled(count, "{bar:30} {pos}/{len}  {speed}  {eta} left")
+    }
+
+    fn styled(count: usize, style: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(count as u64);
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let style = ProgressStyle::with_template(style)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let speed = |state: &ProgressState, line: &mut dyn Write| {
+                // What cannot be shown is missed by nobody.
+                let _ = write!(line, "{:.0} images/s", state.per_sec());
+            };
+            bar.set_style(style.with_key("speed", speed));
             bar
         });
         Self { bar }
+    }
+
+    /// Epochs of training, of which `all` may only be known once it began.
+    pub fn epoch(&self, done: usize, all: usize, loss: f64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+            }
+            None => eprintln!("epoch {done} of {all}  loss {loss:.4}"),
+        }
     }
 
     pub fn step(&self) {

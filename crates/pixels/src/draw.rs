@@ -38,6 +38,8 @@ pub enum Purpose {
     Training = 10,
     /// Gain, offset, gamma, noise and drop of the channels of a view.
     Channels = 11,
+    /// Noise of a corrupted picture; the epoch is its severity and the view its kind.
+    Corruption = 12,
 }
 
 impl Draw {

@@ -5,6 +5,7 @@
 //! [`ViewPlan`](plan::ViewPlan) says which random views are wanted; a [`Draw`](draw::Draw) addresses the
 //! randomness; [`view::render`] makes the pixels and a [`ViewRecord`](record::ViewRecord) that says what was done.
 
+pub mod corrupt;
 pub mod decode;
 pub mod draw;
 pub mod encode;

@@ -25,7 +25,7 @@ use crate::view;
 use buffer::Memory;
 pub use buffer::Numbers;
 use ordered::{Crew, Ordered};
-pub use prepared::{Prepared, PreparedBatches, prepared};
+pub use prepared::{PrepareOptions, Prepared, PreparedBatches, prepared};
 use read::{Failure, Reader, Worker, guarded};
 pub use store::Lease;
 use store::Store;

@@ -44,7 +44,8 @@ pub struct Resizer<T> {
 
 impl<T: Resampled> Resizer<T> {
     /// The part `window` of `area` resampled to `size` (width, height), into `out`. No pixel is read that lies wholly
-    /// outside the area. Panics if the area leaves the source or is empty, or the window leaves the size or is empty.
+    /// outside the area. The area may begin before the source and end behind it, where the source is a part of a picture
+    /// that holds what [`reads`] names. Panics if it does not, if the area is empty, or the window leaves the size or is empty.
     pub fn run(
         &mut self,
         source: &Planes<T>,
@@ -54,21 +55,24 @@ impl<T: Resampled> Resizer<T> {
         interpolation: Interpolation,
         out: &mut Planes<T>,
     ) {
-        let [left, right] = pixels_of(area.left, area.width);
-        let [top, bottom] = pixels_of(area.top, area.height);
-        assert!(left < right && top < bottom, "an empty region cannot be resized");
-        assert!(right <= source.width && bottom <= source.height, "the region leaves the image");
+        let x = Stretch::of(area.left, area.width, source.width);
+        let y = Stretch::of(area.top, area.height, source.height);
+        assert!(x.length > 0 && y.length > 0, "an empty region cannot be resized");
         assert!(window.width > 0 && window.height > 0, "an image needs a size");
         assert!(window.left + window.width <= size[0] && window.top + window.height <= size[1]);
         let columns = window.left..window.left + window.width;
         let rows = window.top..window.top + window.height;
         self.across.set(area.left, area.width, size[0], columns, interpolation);
         self.down.set(area.top, area.height, size[1], rows, interpolation);
-        let vertical_first = vertical_first([right - left, bottom - top], size);
+        self.across.shift(x.before);
+        self.down.shift(y.before);
+        let there = self.across.reads().end <= x.there && self.down.reads().end <= y.there;
+        assert!(there, "the region leaves the image");
+        let vertical_first = vertical_first([x.length, y.length], size);
         out.reshape(window.width, window.height, source.channels);
         for (channel, target) in out.planes_mut().enumerate() {
-            let samples = &source.plane(channel)[top * source.width + left..];
-            let region = Grid { samples, stride: source.width, width: right - left };
+            let samples = &source.plane(channel)[y.first * source.width + x.first..];
+            let region = Grid { samples, stride: source.width, width: x.there };
             self.plane(&region, vertical_first, target);
         }
     }
@@ -139,9 +143,44 @@ pub fn crop(image: &Image, region: CropBox) -> Image {
     resize_window(image, region, size, window, Interpolation::Bilinear)
 }
 
-/// The first pixel that a stretch touches, and the one after the last.
-fn pixels_of(start: f64, length: f64) -> [usize; 2] {
-    [start as usize, (start + length).ceil() as usize]
+/// The pixels of a picture of `picture` pixels (width, height) that enter the part `window` of its resampling to `size`.
+pub fn reads(
+    picture: [usize; 2],
+    size: [usize; 2],
+    window: CropBox,
+    interpolation: Interpolation,
+) -> CropBox {
+    let columns = window.left..window.left + window.width;
+    let rows = window.top..window.top + window.height;
+    let x = Axis::reads_of(picture[0], size[0], columns, interpolation);
+    let y = Axis::reads_of(picture[1], size[1], rows, interpolation);
+    CropBox { top: y.start, left: x.start, height: y.len(), width: x.len() }
+}
+
+/// The pixels that a stretch of one side of a picture touches, of which the source holds some.
+struct Stretch {
+    /// How many it touches.
+    length: usize,
+    /// How many of these come before the source does.
+    before: usize,
+    /// The first one in the source.
+    first: usize,
+    /// How many are in the source.
+    there: usize,
+}
+
+impl Stretch {
+    fn of(start: f64, length: f64, side: usize) -> Self {
+        let [start, end] = [start.floor() as i64, (start + length).ceil() as i64];
+        let first = start.max(0);
+        let there = (end.min(side as i64) - first).max(0);
+        Self {
+            length: (end - start) as usize,
+            before: (first - start) as usize,
+            first: first as usize,
+            there: there as usize,
+        }
+    }
 }
 
 /// Which pass comes first reaches the last bit of the result. Pillow 13 starts with the columns when the height

@@ -11,7 +11,7 @@ use crate::ops::{self, Blurred};
 use crate::plan::{Crop, Jitter, Preprocess, ViewSpec};
 use crate::planes::{AnyPlanes, Planes};
 use crate::record::{CropBox, JitterRecord, ViewRecord};
-use crate::resize::{Area, Resizer};
+use crate::resize::{self, Area, Resizer};
 
 mod channels;
 
@@ -108,16 +108,24 @@ impl Renderer {
 
     /// The fixed view for evaluation: the short side becomes `resize`, then the centred square of `crop`. Equal to
     /// torchvision's `Resize` and `CenterCrop` on a PIL image.
-    pub fn prepare(&mut self, source: &AnyPlanes, how: &Preprocess) -> &AnyPlanes {
+    pub fn prepare(&mut self, source: &AnyPlanes, how: &Preprocess) -> &mut AnyPlanes {
         let [width, height] = source.size();
-        let [new_width, new_height] = short_side([width, height], how.resize);
-        let offset = |side: usize| ((side - how.crop) as f64 / 2.0).round_ties_even() as usize;
-        let (top, left) = (offset(new_height), offset(new_width));
-        let window = CropBox { top, left, height: how.crop, width: how.crop };
         let whole = CropBox { top: 0, left: 0, height, width };
-        let size = [new_width, new_height];
-        self.resize(source, whole.into(), size, window, how.interpolation);
-        &self.view
+        self.prepare_part(source, whole.into(), [width, height], how)
+    }
+
+    /// [`prepare`](Self::prepare) of a picture of `picture` pixels (width, height) of which `source` holds a part, at least
+    /// what [`needed`] names. `area` is where the whole picture lies in `source`. Panics if the source lacks a pixel.
+    pub fn prepare_part(
+        &mut self,
+        source: &AnyPlanes,
+        area: Area,
+        picture: [usize; 2],
+        how: &Preprocess,
+    ) -> &mut AnyPlanes {
+        let (size, window) = centred_window(picture, how);
+        self.resize(source, area, size, window, how.interpolation);
+        &mut self.view
     }
 
     fn resize(
@@ -229,6 +237,20 @@ fn apply_jitter(view: &mut Planes<u8>, spec: &Jitter, jitter: &JitterRecord) {
 /// [`Renderer::prepare`] of an image.
 pub fn prepare(image: &Image, how: &Preprocess) -> Image {
     Renderer::default().prepare(&AnyPlanes::of(image), how).clone().image()
+}
+
+/// The pixels of a picture of `picture` pixels (width, height) that [`Renderer::prepare`] reads.
+pub fn needed(picture: [usize; 2], how: &Preprocess) -> CropBox {
+    let (size, window) = centred_window(picture, how);
+    resize::reads(picture, size, window, how.interpolation)
+}
+
+/// The size (width, height) that a picture is resized to, and the centred square of it.
+fn centred_window(picture: [usize; 2], how: &Preprocess) -> ([usize; 2], CropBox) {
+    let size = short_side(picture, how.resize);
+    let offset = |side: usize| ((side - how.crop) as f64 / 2.0).round_ties_even() as usize;
+    let (top, left) = (offset(size[1]), offset(size[0]));
+    (size, CropBox { top, left, height: how.crop, width: how.crop })
 }
 
 /// The size with the short side at `target` and the same shape, the long side rounded down.

@@ -183,12 +183,14 @@ fn overlap(a: &Score, b: &Score) -> bool {
 
 /// Which activation and which test set, where they are not the usual ones.
 fn place(score: &Score) -> String {
-    let parts = [(" at ", &score.layer), (" on ", &score.test)];
-    parts
-        .iter()
-        .filter(|(_, name)| !name.is_empty())
-        .map(|(word, name)| format!("{word}{name}"))
-        .collect()
+    let mut words = String::new();
+    for (word, name) in [(" at ", &score.layer), (" on ", &score.test)] {
+        if !name.is_empty() {
+            words += word;
+            words += name;
+        }
+    }
+    words
 }
 
 fn protocol(score: &Score) -> String {

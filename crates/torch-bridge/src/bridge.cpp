@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/_foreach_add.h>
@@ -12,12 +13,16 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mkldnn_reorder_conv2d_weight.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 
+#include <array>
 #include <cstring>
 #include <exception>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -66,6 +71,19 @@ List state_like(const List &model, Handles handles, size_t n) {
                 "optimizer state lies in memory as ", state[i].sizes(), " / ", state[i].strides(),
                 ", the parameter as ", model[i].sizes(), " / ", model[i].strides());
   return state;
+}
+
+using Scalars = c10::List<std::optional<at::Scalar>>;
+using Words = std::optional<std::string_view>;
+using MaybeTensor = std::optional<at::Tensor>;
+
+// Operators that libtorch registers and declares in no header: they are asked for by name and signature.
+template <typename Signature> auto operator_named(const char *name, const char *overload) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+MaybeTensor maybe(const at::Tensor *tensor) {
+  return tensor ? MaybeTensor(*tensor) : std::nullopt;
 }
 
 } // namespace
@@ -169,6 +187,80 @@ char *bridge_cuda_peak_bytes(int index, int64_t *out) {
     if (!allocator->initialized()) return;
     const auto stats = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index));
     *out = stats.allocated_bytes[total].peak;
+  });
+}
+
+char *bridge_onednn(bool bf16, bool *out) {
+  return guarded([&] {
+    static const auto supported =
+        operator_named<bool()>("mkldnn::_is_mkldnn_bf16_supported", "");
+    *out = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
+           (!bf16 || supported.call());
+  });
+}
+
+// A square kernel's stride and padding, and the groups of its channels.
+struct BridgeConvolution {
+  int64_t stride;
+  int64_t padding;
+  int64_t groups;
+};
+
+char *bridge_pack_convolution(const at::Tensor *weight, const BridgeConvolution *as,
+                              const at::Tensor *images, at::Tensor *out) {
+  return guarded([&] {
+    const std::array<int64_t, 2> stride{as->stride, as->stride}, dilation{1, 1};
+    const std::array<int64_t, 2> padding{as->padding, as->padding};
+    *out = at::mkldnn_reorder_conv2d_weight(weight->to_mkldnn(), padding, stride, dilation,
+                                            as->groups, images->sizes());
+  });
+}
+
+// relu(convolution(images)), or relu(convolution(images) + sum) where there is a sum, which may be overwritten.
+char *bridge_convolution(const at::Tensor *images, const at::Tensor *weight,
+                         const at::Tensor *bias, const BridgeConvolution *as, bool relu,
+                         const at::Tensor *sum, at::Tensor *out) {
+  return guarded([&] {
+    using Plain = at::Tensor(const at::Tensor &, const at::Tensor &, const MaybeTensor &,
+                             at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t,
+                             std::string_view, Scalars, Words);
+    using Adding = at::Tensor &(at::Tensor &, const at::Tensor &, const at::Tensor &,
+                                const MaybeTensor &, at::IntArrayRef, at::IntArrayRef,
+                                at::IntArrayRef, int64_t, std::string_view,
+                                std::optional<at::Scalar>, Words, Scalars, Words);
+    static const auto plain = operator_named<Plain>("mkldnn::_convolution_pointwise", "");
+    static const auto adding = operator_named<Adding>("mkldnn::_convolution_pointwise_", "binary");
+    const std::array<int64_t, 2> stride{as->stride, as->stride}, dilation{1, 1};
+    const std::array<int64_t, 2> padding{as->padding, as->padding};
+    // Other orders are computed without what follows fused.
+    const at::Tensor x = images->contiguous(at::MemoryFormat::ChannelsLast);
+    if (!sum) {
+      *out = plain.call(x, *weight, maybe(bias), padding, stride, dilation, as->groups,
+                        relu ? "relu" : "none", Scalars(), "");
+      return;
+    }
+    at::Tensor result = sum->contiguous(at::MemoryFormat::ChannelsLast);
+    *out = adding.call(result, x, *weight, maybe(bias), padding, stride, dilation,
+                       as->groups, "add", 1, relu ? Words("relu") : std::nullopt, Scalars(), "");
+  });
+}
+
+char *bridge_pack_linear(const at::Tensor *weight, int64_t rows, at::Tensor *out) {
+  return guarded([&] {
+    using Signature = at::Tensor(const at::Tensor &, std::optional<int64_t>);
+    static const auto pack = operator_named<Signature>("mkldnn::_reorder_linear_weight", "");
+    *out = pack.call(*weight, rows);
+  });
+}
+
+// The product with what follows it: "none", or "gelu" in the form "none" or "tanh".
+char *bridge_linear(const at::Tensor *rows, const at::Tensor *weight, const at::Tensor *bias,
+                    const char *attribute, const char *form, at::Tensor *out) {
+  return guarded([&] {
+    using Signature = at::Tensor(const at::Tensor &, const at::Tensor &, const MaybeTensor &,
+                                 std::string_view, Scalars, Words);
+    static const auto linear = operator_named<Signature>("mkldnn::_linear_pointwise", "");
+    *out = linear.call(*rows, *weight, maybe(bias), attribute, Scalars(), form);
   });
 }
 }

@@ -14,6 +14,15 @@ pub struct Autocast {
     kind: c_int,
 }
 
+/// A convolution beyond its weights, as `bridge.cpp` lays it out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution {
+    pub stride: i64,
+    pub padding: i64,
+    pub groups: i64,
+}
+
 /// An array of `n` tensor handles.
 pub type Handles = *const *const C_tensor;
 
@@ -50,6 +59,35 @@ unsafe extern "C" {
     pub fn bridge_clear_grads(tensors: Handles, n: usize) -> *mut c_char;
     pub fn bridge_cuda_has_bf16(index: c_int, out: *mut bool) -> *mut c_char;
     pub fn bridge_cuda_peak_bytes(index: c_int, out: *mut i64) -> *mut c_char;
+    pub fn bridge_onednn(bf16: bool, out: *mut bool) -> *mut c_char;
+    pub fn bridge_pack_convolution(
+        weight: *const C_tensor,
+        with: *const Convolution,
+        images: *const C_tensor,
+        out: *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn bridge_convolution(
+        images: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        with: *const Convolution,
+        relu: bool,
+        sum: *const C_tensor,
+        out: *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn bridge_pack_linear(
+        weight: *const C_tensor,
+        rows: i64,
+        out: *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn bridge_linear(
+        rows: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        attribute: *const c_char,
+        form: *const c_char,
+        out: *mut C_tensor,
+    ) -> *mut c_char;
 }
 
 /// Takes over the error string of a bridge call.

@@ -1,8 +1,8 @@
 //! The small unsafe door to libtorch: what `tch` lacks, and nothing else.
 //!
 //! [`autocast`] with a number format, on the CPU too; optimizer steps on whole lists of tensors
-//! ([`steps`]); libtorch's CUDA half opened at run time, and a few figures about the device
-//! ([`device`]).
+//! ([`steps`]); layers of a network whose weights will not change again ([`frozen`]); libtorch's
+//! CUDA half opened at run time, and a few figures about the device ([`device`]).
 //!
 //! Like `tch`'s own operators, the functions panic when libtorch refuses its arguments (shapes that
 //! differ, tensors on two devices): that is a mistake in the calling code, never in a person's
@@ -12,6 +12,7 @@
 mod autocast;
 pub mod device;
 mod ffi;
+pub mod frozen;
 pub mod steps;
 
 pub use autocast::autocast;

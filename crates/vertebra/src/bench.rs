@@ -1,4 +1,4 @@
-//! Speed: the whole training step of a recipe, and its views alone.
+//! Speed: the whole training step of a recipe, its views alone, and the search for neighbours.
 
 mod views;
 
@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use crate::data;
 use crate::error::Result;
+use crate::evaluation::neighbours;
 use crate::hardware;
 use crate::methods::Context;
 use crate::pretrain::backward;
@@ -82,4 +83,38 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
         batch: recipe.batch,
         steps,
     })
+}
+
+/// What a search for nearest neighbours costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KnnSpeed {
+    pub queries: usize,
+    pub candidates: usize,
+    pub width: usize,
+    pub k: usize,
+    /// Median of the repeats, rows made of length one included.
+    pub seconds: f64,
+    /// Multiplications and additions of the similarities alone.
+    pub gflop_per_s: f64,
+    pub threads: usize,
+}
+
+/// Times the exact search for the `k` nearest of `candidates` random rows, for each of `queries`.
+pub fn knn(queries: usize, candidates: usize, width: usize, k: usize, repeats: usize) -> KnnSpeed {
+    tch::manual_seed(0);
+    let rows =
+        |rows: usize| Tensor::randn([rows as i64, width as i64], (Kind::Float, tch::Device::Cpu));
+    let (asked, there) = (rows(queries), rows(candidates));
+    let time = || {
+        let start = Instant::now();
+        let found = neighbours::between(&asked, &there, k);
+        assert_eq!(found.len(), queries, "every query has its neighbours");
+        start.elapsed().as_secs_f64()
+    };
+    let mut times: Vec<f64> = (0..repeats.max(1)).map(|_| time()).collect();
+    times.sort_by(f64::total_cmp);
+    let seconds = times[times.len() / 2];
+    let flop = 2.0 * (queries * candidates * width) as f64;
+    let threads = tch::get_num_threads() as usize;
+    KnnSpeed { queries, candidates, width, k, seconds, gflop_per_s: flop / seconds / 1e9, threads }
 }

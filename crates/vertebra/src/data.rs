@@ -3,9 +3,9 @@
 mod finish;
 
 use half::slice::HalfBitsSliceExt;
-use pixels::loader::{Batch, Numbers, View};
+use pixels::loader::{Batch, Numbers, Prepared, View};
 use pixels::numbers::{self, Form};
-use pixels::plan::{Normalize, ViewPlan, ViewSpec};
+use pixels::plan::{Normalize, Preprocess, ViewPlan, ViewSpec};
 use pixels::record::ViewRecord;
 use tch::{Device, Kind, Tensor};
 
@@ -38,27 +38,7 @@ pub fn views_on(batch: &Batch, form: Form, plan: &ViewPlan, device: Device) -> V
     let normalize = &plan.normalize;
     let (n, c) = (batch.samples.len() as i64, normalize.mean.len() as i64);
     let tensor = |((view, records), spec): ((&View, &Vec<ViewRecord>), &ViewSpec)| {
-        let side = view.size as i64;
-        let numbers = match &view.data {
-            Numbers::F32(numbers) => Tensor::from_slice(numbers),
-            // `tch` takes these bits for IEEE half precision.
-            Numbers::Bf16(bits) => {
-                Tensor::from_slice::<half::bf16>(bits.reinterpret_cast()).view_dtype(Kind::BFloat16)
-            }
-            Numbers::U8(samples) => Tensor::from_slice(samples),
-        };
-        // Pinned memory is copied by the card itself, while the processor goes on.
-        let numbers = match device {
-            Device::Cuda(_) => {
-                numbers.pin_memory(device).to_device_(device, numbers.kind(), true, false)
-            }
-            _ => numbers,
-        };
-        let images = if form.channels_last {
-            numbers.reshape([n, side, side, c]).permute([0, 3, 1, 2])
-        } else {
-            numbers.reshape([n, c, side, side])
-        };
+        let images = numbers_on(&view.data, form, [n, c, view.size as i64], device);
         match view.data {
             Numbers::U8(_) if form.geometry_only => {
                 normalised(&finish(&images, spec, records), normalize)
@@ -68,6 +48,45 @@ pub fn views_on(batch: &Batch, form: Form, plan: &ViewPlan, device: Device) -> V
         }
     };
     batch.views.iter().zip(&batch.records).zip(plan.unfolded()).map(tensor).collect()
+}
+
+/// Prepared images as a normalised tensor `[n, C, S, S]` on `device`; its memory lies as the batch's numbers do. `form`
+/// and `preprocess` are those that the batch was made with.
+pub fn prepared_on(
+    batch: &Prepared,
+    form: Form,
+    preprocess: &Preprocess,
+    device: Device,
+) -> Tensor {
+    let normalize = &preprocess.normalize;
+    let channels = normalize.mean.len() as i64;
+    let shape = [batch.samples.len() as i64, channels, preprocess.crop as i64];
+    let images = numbers_on(&batch.data, form, shape, device);
+    if form.kind == numbers::Kind::U8 { normalised(&images, normalize) } else { images }
+}
+
+/// Numbers of n square images of c channels as a tensor `[n, c, side, side]`.
+fn numbers_on(numbers: &Numbers, form: Form, [n, c, side]: [i64; 3], device: Device) -> Tensor {
+    let numbers = match numbers {
+        Numbers::F32(numbers) => Tensor::from_slice(numbers),
+        // `tch` takes these bits for IEEE half precision.
+        Numbers::Bf16(bits) => {
+            Tensor::from_slice::<half::bf16>(bits.reinterpret_cast()).view_dtype(Kind::BFloat16)
+        }
+        Numbers::U8(samples) => Tensor::from_slice(samples),
+    };
+    // Pinned memory is copied by the card itself, while the processor goes on.
+    let numbers = match device {
+        Device::Cuda(_) => {
+            numbers.pin_memory(device).to_device_(device, numbers.kind(), true, false)
+        }
+        _ => numbers,
+    };
+    if form.channels_last {
+        numbers.reshape([n, side, side, c]).permute([0, 3, 1, 2])
+    } else {
+        numbers.reshape([n, c, side, side])
+    }
 }
 
 /// Samples of 8 bits as the numbers that a network reads.
@@ -80,20 +99,6 @@ fn normalised(samples: &Tensor, normalize: &Normalize) -> Tensor {
     let pairs = normalize.mean.iter().zip(&normalize.std);
     let shift = channels(pairs.map(|(mean, std)| -mean / std).collect());
     samples.to_kind(Kind::Float) * factor + shift
-}
-
-/// `data` is `[n, C, S, S]`, square images.
-pub fn images_on(
-    data: &[f32],
-    n: usize,
-    channels: usize,
-    device: Device,
-    channels_last: bool,
-) -> Tensor {
-    let side = ((data.len() / (n * channels).max(1)) as f64).sqrt().round() as i64;
-    let shape = [n as i64, channels as i64, side, side];
-    let images = Tensor::from_slice(data).reshape(shape).to_device(device);
-    if channels_last { with_channels_last(&images) } else { images }
 }
 
 /// The same images, stored with channels innermost.

@@ -11,6 +11,9 @@ pub enum Error {
     #[error("{}: not a usable {what}: {problem}", path.display())]
     Damaged { what: &'static str, path: PathBuf, problem: String },
 
+    #[error("{}: it asks to call `{callable}`: such a file can run code and is refused", path.display())]
+    Unsafe { path: PathBuf, callable: String },
+
     #[error("{}: no tensor named `{name}`", path.display())]
     MissingTensor { path: PathBuf, name: String, nearest: Option<String> },
 
@@ -60,6 +63,11 @@ impl Error {
             }
             Self::Damaged { what: "checkpoint", .. } => Some(
                 "delete it: the run goes on from the checkpoint before, or begins again".into(),
+            ),
+            Self::Unsafe { .. } => Some(
+                "if you trust it, open it in Python and save its tensors alone, as safetensors or with \
+                 `torch.save(model.state_dict(), file)`"
+                    .into(),
             ),
             Self::NonFinite { last_good, .. } => Some(match last_good {
                 Some(path) => format!(

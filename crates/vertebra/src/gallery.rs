@@ -14,8 +14,10 @@ use tch::Tensor;
 use crate::evaluation::{FeatureTable, map, neighbours};
 use crate::recipe::Recipe;
 
+mod alike;
 mod contact;
 
+pub use alike::{Answer, Described, Hit, answers, page};
 pub use contact::contact_sheet;
 
 /// How many images show their views, how many queries their neighbours, how many points are in the map.

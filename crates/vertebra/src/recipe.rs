@@ -190,7 +190,6 @@ impl RawRecipe {
         }
         self.backbone.check_size("evaluation.preprocess.crop", self.preprocess().crop)?;
         self.check_narrow()?;
-        self.check_small()?;
         self.method.check(self.plan().unfolded().len())?;
         self.optimizer.check()?;
         Ok(Recipe(self))
@@ -211,27 +210,6 @@ impl RawRecipe {
             ),
             hint: Some("narrower networks crash libtorch above 32 pixels".into()),
         })
-    }
-
-    /// Networks that halve maps, or cut patches, need something to halve or cut.
-    fn check_small(&self) -> Result<()> {
-        let least = self.backbone.least_side();
-        let views = self.views.iter().map(|view| view.size).min();
-        let sides =
-            [("views.size", views), ("evaluation.preprocess.crop", Some(self.preprocess().crop))];
-        for (field, side) in sides {
-            if let Some(side) = side.filter(|side| (*side as i64) < least) {
-                return Err(Error::Recipe {
-                    field: field.into(),
-                    problem: format!(
-                        "{} needs at least {least} pixels, got {side}",
-                        self.backbone.title()
-                    ),
-                    hint: Some("a smaller `backbone.patch` takes smaller images".into()),
-                });
-            }
-        }
-        Ok(())
     }
 
     fn check_numbers(&self) -> Result<()> {

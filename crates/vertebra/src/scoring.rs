@@ -7,7 +7,10 @@ use pixels::source::{Source, limited};
 use report::record::{self, Score};
 
 use crate::error::{Error, Result};
-use crate::evaluation::{Encoder, ExtractOptions, FeatureTable, Protocol, encoder};
+use crate::evaluation::views::ViewsConfig;
+use crate::evaluation::{
+    Encoder, ExtractOptions, FeatureTable, Layers, Outcome, Protocol, encoder, label_free, views,
+};
 use crate::gallery;
 use crate::hardware;
 use crate::recipe::Recipe;
@@ -15,10 +18,23 @@ use crate::recipe::Recipe;
 /// Images whose neighbours and map are shown where nothing is judged.
 const PICTURED: usize = 5000;
 
-/// Labelled images for probes to learn from, and others to be tested on.
+/// Images for probes to learn from, and others to be tested on.
 pub struct Task {
     pub train: Arc<dyn Source>,
     pub test: Arc<dyn Source>,
+    /// Other test sets, by name: shifted, corrupted.
+    pub shifts: Vec<(String, Arc<dyn Source>)>,
+}
+
+/// What a protocol found at one layer of an encoder.
+pub struct Judged {
+    /// Empty for the representation.
+    pub layer: String,
+    pub outcome: Outcome,
+    /// The groups of the outcome's items, or none.
+    pub groups: Vec<Option<u64>>,
+    /// Of the test images.
+    pub features: Option<FeatureTable>,
 }
 
 /// Judges the encoder of a run with its recipe's probes, beside the same network before training; writes
@@ -45,7 +61,11 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
         ];
         let random = encoder::random(&spec, recipe.seed, device, autocast);
         for encoder in [&trained, &random] {
-            scores.extend(score(encoder, &task, &protocols, &cache, tell)?);
+            for protocol in &protocols {
+                tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
+                let found = judge(encoder, &task, protocol, &Layers::Pooled, &cache, &|_| ())?;
+                scores.extend(found.into_iter().flat_map(|it| it.outcome.scores));
+            }
         }
     }
     let lines: String = scores
@@ -59,22 +79,57 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
     Ok(scores)
 }
 
-/// Judges any encoder with some protocols; its features are kept in `cache`.
-pub fn score(
+/// Judges an encoder with a protocol of features, at each layer asked for, from one pass over the images of each
+/// source. Features are kept in `cache`; `progress` gets the images of `train` and `test` that are done.
+pub fn judge(
     encoder: &Encoder,
     task: &Task,
-    protocols: &[Protocol],
+    protocol: &Protocol,
+    layers: &Layers,
     cache: &Path,
-    tell: &mut dyn FnMut(&str),
-) -> Result<Vec<Score>> {
-    let train = features(encoder, &task.train, cache, tell)?;
-    let test = features(encoder, &task.test, cache, tell)?;
-    let mut scores = Vec::new();
-    for protocol in protocols {
-        tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
-        scores.extend(protocol.score(&train, &test, &encoder.name)?);
+    progress: &dyn Fn(usize),
+) -> Result<Vec<Judged>> {
+    let tables = |source: &Arc<dyn Source>, before: usize| {
+        let progress = |done, _| progress(before + done);
+        let options = ExtractOptions { progress: &progress, ..ExtractOptions::default() };
+        Ok::<_, Error>(encoder.extract_layers_cached(source, layers, cache, &options)?.0)
+    };
+    let train = tables(&task.train, 0)?;
+    let test = tables(&task.test, task.train.len())?;
+    let mut shifts = Vec::new();
+    for (name, source) in &task.shifts {
+        shifts.push((name, tables(source, task.train.len() + task.test.len())?));
     }
-    Ok(scores)
+    let mut judged = Vec::new();
+    for (index, (layer, test)) in test.into_iter().enumerate() {
+        let mut tests = vec![("", &test)];
+        tests.extend(shifts.iter().map(|(name, tables)| (name.as_str(), &tables[index].1)));
+        let mut outcome = protocol.score(&train[index].1, &tests, &encoder.name)?;
+        let layer = if *layers == Layers::Pooled { String::new() } else { layer };
+        if let (Protocol::LabelFree(_), "") = (protocol, layer.as_str()) {
+            outcome.scores.extend(of_views(encoder, &task.test)?);
+        }
+        for score in &mut outcome.scores {
+            score.layer.clone_from(&layer);
+        }
+        let groups = groups(&test, outcome.items.len());
+        judged.push(Judged { layer, outcome, groups, features: Some(test) });
+    }
+    Ok(judged)
+}
+
+/// LiDAR and alignment, which need several views of an image.
+fn of_views(encoder: &Encoder, source: &Arc<dyn Source>) -> Result<Vec<Score>> {
+    let found =
+        views::extract(encoder, source, &ViewsConfig::default(), &ExtractOptions::default())?;
+    Ok(label_free::of_views(&found.x, &encoder.name)?.scores)
+}
+
+/// The groups of the items of a test table, where each labelled row has one.
+fn groups(test: &FeatureTable, items: usize) -> Vec<Option<u64>> {
+    let labelled = test.labels.iter().zip(&test.groups).filter(|(label, _)| label.is_some());
+    let groups: Vec<_> = labelled.map(|(_, group)| *group).collect();
+    if groups.len() == items { groups } else { Vec::new() }
 }
 
 /// The features of a source, from the cache where they are there.
@@ -97,7 +152,8 @@ pub fn features(
 
 /// Opens two labelled sources.
 pub fn open_task(train: &str, test: &str) -> Result<Task> {
-    Ok(Task { train: pixels::source::open(train)?, test: pixels::source::open(test)? })
+    let [train, test] = [pixels::source::open(train)?, pixels::source::open(test)?];
+    Ok(Task { train, test, shifts: Vec::new() })
 }
 
 /// The recipe's labelled images. Where it names no test images, a fifth of the others is held out from the probes.

@@ -21,6 +21,25 @@ pub enum Bench {
     },
     /// The making of views alone, with the loader of training.
     Views(Views),
+    /// The exact search for nearest neighbours, among random features.
+    Knn {
+        #[arg(long, default_value_t = 10_000)]
+        queries: usize,
+        #[arg(long, default_value_t = 50_000)]
+        candidates: usize,
+        /// Numbers of a feature.
+        #[arg(long, default_value_t = 512)]
+        width: usize,
+        /// Neighbours of each query.
+        #[arg(long, default_value_t = 20)]
+        k: usize,
+        /// Searches of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        repeats: usize,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The making of views alone, with the loader of training.
@@ -95,6 +114,9 @@ impl Bench {
                 recipe.print(&speed)
             }
             Self::Views(views) => views.run(),
+            Self::Knn { queries, candidates, width, k, repeats, json } => {
+                print(&bench::knn(queries, candidates, width, k, repeats), json)
+            }
         }
     }
 }

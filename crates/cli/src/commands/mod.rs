@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod embed;
+mod neighbours;
 mod pack;
 mod pretrain;
 mod probe;
@@ -20,6 +21,7 @@ pub enum Command {
     Pretrain(pretrain::Pretrain),
     Probe(probe::Probe),
     Embed(embed::Embed),
+    Neighbours(neighbours::Neighbours),
     Report(report::Report),
     #[command(subcommand)]
     Data(data::Data),
@@ -35,6 +37,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Pretrain(command) => command.run(),
         Command::Probe(command) => command.run(),
         Command::Embed(command) => command.run(),
+        Command::Neighbours(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Weights(command) => command.run(),

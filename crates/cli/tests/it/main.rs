@@ -2,6 +2,7 @@
 
 mod bad_images;
 mod bad_input;
+mod features;
 mod full_disk;
 mod program;
 mod resume;

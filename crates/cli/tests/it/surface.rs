@@ -187,6 +187,23 @@ fn exported_weights_are_listed_with_their_names() {
     let bytes = fs::read(&out).expect("a file");
     assert!(vertebra::models::weights::load(&out).is_ok_and(|(tensors, _)| tensors.len() > 60));
     assert!(bytes.len() < 300_000, "optimizer state is left out");
+    assert!(desk.path("config.json").exists(), "the preprocessing lies beside the weights");
+    let folder = desk.path("traced");
+    let mut command = vertebra(["weights", "export", "--format", "torchscript", "--out"]);
+    said(command.arg(&folder).arg(&run)).done();
+    assert!(folder.join("model.pt").exists() && folder.join("config.json").exists());
+}
+
+#[test]
+fn a_pickle_is_listed_with_what_is_left_out_and_one_that_would_run_code_is_refused() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/pickles");
+    let listed =
+        said(vertebra(["weights", "inspect"]).arg(recorded.join("checkpoint-zip.pt"))).done();
+    assert!(listed.out.contains("state_dict.module.0.weight  [2, 1, 3, 3]  Float\n"));
+    assert!(listed.err.contains("left out: args  argparse.Namespace\n"), "{}", listed.err);
+    let mut command = vertebra(["weights", "inspect"]);
+    said(command.arg(recorded.join("malicious-reduce.pt")))
+        .refused(1, &["it asks to call `posix.system`", "can run code"]);
 }
 
 #[test]
@@ -280,6 +297,7 @@ fn every_command_explains_itself() {
         "pretrain",
         "probe",
         "embed",
+        "neighbours",
         "report",
         "data",
         "data inspect",
@@ -291,6 +309,7 @@ fn every_command_explains_itself() {
         "bench",
         "bench step",
         "bench views",
+        "bench knn",
         "doctor",
     ];
     for words in commands {

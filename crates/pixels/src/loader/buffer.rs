@@ -65,6 +65,26 @@ impl Numbers {
         if let Self::F32(it) = self { Some(it) } else { None }
     }
 
+    /// Copies `count` numbers to an earlier place.
+    pub(super) fn move_down(&mut self, from: usize, to: usize, count: usize) {
+        if from == to {
+            return;
+        }
+        match self {
+            Self::F32(it) => it.copy_within(from..from + count, to),
+            Self::Bf16(it) => it.copy_within(from..from + count, to),
+            Self::U8(it) => it.copy_within(from..from + count, to),
+        }
+    }
+
+    pub(super) fn truncate(&mut self, length: usize) {
+        match self {
+            Self::F32(it) => it.truncate(length),
+            Self::Bf16(it) => it.truncate(length),
+            Self::U8(it) => it.truncate(length),
+        }
+    }
+
     pub(super) fn chunks(&mut self, length: usize) -> Chunks<'_> {
         match self {
             Self::F32(it) => Chunks::F32(it.chunks_exact_mut(length)),

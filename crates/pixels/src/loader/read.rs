@@ -131,7 +131,12 @@ impl Reader {
             return Ok(());
         }
         let problem = format!("{} channels are wanted, {found} found", self.channels);
-        Err(SourceError::new(self.source.name(index), problem))
+        Err(self.error(index, problem))
+    }
+
+    /// What is wrong with a sample.
+    pub(super) fn error(&self, index: usize, problem: impl ToString) -> SourceError {
+        SourceError::new(self.source.name(index), problem.to_string())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Skipped>> {

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::corrupt::{self, Corrupted, Corruption};
 use crate::draw::Draw;
 use crate::image::Image;
 use crate::numbers::{Form, write_normalized};
 use crate::plan::{Interpolation, Normalize, Preprocess, ViewPlan, ViewSpec};
+use crate::planes::AnyPlanes;
 use crate::source::{Source, SourceError, Stored};
 use crate::view;
 
-use super::{Batch, Loader, LoaderOptions, Prepared, Share, prepared};
+use super::{Batch, Loader, LoaderOptions, PrepareOptions, Prepared, Share, prepared};
 
 /// Grey squares of different brightness; some cannot be read, one makes the reader panic.
 struct Squares {
@@ -342,7 +344,7 @@ fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
         .find_map(Result::err)
         .expect("an error");
     assert!(error.problem.contains("sample 6 is a trap"), "{error}");
-    let mut prepared = prepared(trap, None, &preprocess(), 3, 4, 2).expect("threads");
+    let mut prepared = prepared(trap, None, &preprocess(), prepare_options(4, 2)).expect("threads");
     assert!(prepared.next().expect("an answer").is_ok());
     assert!(prepared.next().expect("an answer").is_err());
 }
@@ -369,14 +371,19 @@ fn preprocess() -> Preprocess {
     }
 }
 
+fn prepare_options(batch: usize, workers: usize) -> PrepareOptions {
+    PrepareOptions { channels: 3, batch, workers, form: Form::default(), corruption: None }
+}
+
 #[test]
 fn prepared_images_come_in_order_without_the_unreadable_ones() {
     let source = squares(7, &[1, 6]);
     for workers in [1, 3] {
-        let batches: Vec<Prepared> = prepared(source.clone(), None, &preprocess(), 3, 3, workers)
-            .expect("threads")
-            .map(|batch| batch.expect("a batch"))
-            .collect();
+        let batches: Vec<Prepared> =
+            prepared(source.clone(), None, &preprocess(), prepare_options(3, workers))
+                .expect("threads")
+                .map(|batch| batch.expect("a batch"))
+                .collect();
         let samples: Vec<Vec<usize>> = batches.iter().map(|batch| batch.samples.clone()).collect();
         assert_eq!(samples, [vec![0, 2], vec![3, 4, 5], vec![]]);
         let skipped: Vec<usize> =
@@ -389,7 +396,7 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
                 let mut expected = vec![0.0; 75];
                 let image = view::prepare(&image, &preprocess());
                 write_normalized(&image, &Normalize::imagenet(), &mut expected);
-                assert_eq!(batch.data[place * 75..][..75], expected);
+                assert_eq!(batch.data.as_f32().expect("f32")[place * 75..][..75], expected);
                 assert_eq!(batch.labels[place], source.label(sample));
             }
         }
@@ -399,9 +406,48 @@ fn prepared_images_come_in_order_without_the_unreadable_ones() {
 #[test]
 fn prepared_takes_the_samples_asked_for() {
     let batches: Vec<Prepared> =
-        prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), 3, 2, 2)
+        prepared(squares(7, &[]), Some(vec![5, 0, 5]), &preprocess(), prepare_options(2, 2))
             .expect("threads")
             .map(|batch| batch.expect("a batch"))
             .collect();
     assert_eq!([&batches[0].samples[..], &batches[1].samples], [&[5, 0][..], &[5]]);
+}
+
+#[test]
+fn corrupted_pictures_depend_on_nothing_but_the_sample() {
+    let of = |corruption, chosen: Option<Vec<usize>>, batch, workers| {
+        let options = PrepareOptions { corruption, ..prepare_options(batch, workers) };
+        let batches = prepared(squares(7, &[1]), chosen, &preprocess(), options).expect("threads");
+        let mut found = Vec::new();
+        for batch in batches.map(|batch| batch.expect("a batch")) {
+            let numbers = batch.data.as_f32().expect("f32").chunks(75).map(<[f32]>::to_vec);
+            found.extend(batch.samples.iter().copied().zip(numbers));
+        }
+        found
+    };
+    let noise = Corrupted::new(Corruption::GaussianNoise, 3).expect("a severity");
+    let whole = of(Some(noise), None, 3, 1);
+    assert!(of(Some(noise), None, 1, 3) == whole);
+    assert!(of(Some(noise), Some(vec![5, 0]), 2, 2) == [whole[4].clone(), whole[0].clone()]);
+    // The corruption comes between the crop and the normalisation.
+    let image = squares(7, &[]).get(5).expect("a sample").image.into_rgb().expect("colour");
+    let mut image = AnyPlanes::of(&view::prepare(&image, &preprocess()));
+    corrupt::apply(&mut image, noise, &mut noise.stream(0, 5)).expect("8 bits");
+    let mut wanted = vec![0.0; 75];
+    write_normalized(&image.image(), &Normalize::imagenet(), &mut wanted);
+    assert_eq!(whole[4], (5, wanted));
+    assert!(of(None, None, 3, 1) != whole);
+}
+
+#[test]
+fn pictures_that_cannot_be_corrupted_are_skipped_with_the_reason() {
+    let saturate = Corrupted::new(Corruption::Saturate, 1).expect("a severity");
+    let options =
+        PrepareOptions { corruption: Some(saturate), channels: 1, ..prepare_options(3, 1) };
+    let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
+    let how = Preprocess { normalize, ..preprocess() };
+    let mut batches = prepared(squares(2, &[]), None, &how, options).expect("threads");
+    let batch = batches.next().expect("one").expect("a batch");
+    assert!(batch.samples.is_empty());
+    assert_eq!(batch.skipped[1].problem, "saturate needs pictures of 3 channels, found 1");
 }

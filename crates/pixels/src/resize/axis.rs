@@ -54,13 +54,35 @@ impl Axis {
             self.first.extend(window);
             return;
         }
-        let (start, scale) = (start.fract(), length / m as f64);
-        let (widening, n) = (scale.max(1.0), (start + length).ceil() as usize);
-        let reach = Reach { start, scale, support: widening * interpolation.support(), n };
-        self.taps = window.clone().map(|x| reach.inputs(x).len()).max().unwrap_or(1);
+        let reach = Reach::new(start - start.floor(), length, m, interpolation);
+        self.taps = reach.taps(window.clone());
         self.kernel.resize(self.taps, 0.0);
+        let narrowing = 1.0 / reach.scale.max(1.0);
         for x in window {
-            self.output(&reach, x, interpolation, 1.0 / widening);
+            self.output(&reach, x, interpolation, narrowing);
+        }
+    }
+
+    /// The inputs that [`set`](Self::set) makes such outputs read, of `length` inputs of which all are there.
+    pub(super) fn reads_of(
+        length: usize,
+        m: usize,
+        window: Range<usize>,
+        interpolation: Interpolation,
+    ) -> Range<usize> {
+        if length == m {
+            return window;
+        }
+        let reach = Reach::new(0.0, length as f64, m, interpolation);
+        let taps = reach.taps(window.clone());
+        let first = |x: usize| reach.inputs(x).start.min(reach.n - taps);
+        first(window.start)..first(window.end - 1) + taps
+    }
+
+    /// Counts the inputs from input `origin` on.
+    pub(super) fn shift(&mut self, origin: usize) {
+        for first in self.first.iter_mut().chain(&mut self.identity) {
+            *first -= origin;
         }
     }
 
@@ -97,6 +119,16 @@ impl Axis {
 }
 
 impl Reach {
+    fn new(start: f64, length: f64, m: usize, interpolation: Interpolation) -> Self {
+        let (scale, n) = (length / m as f64, (start + length).ceil() as usize);
+        Self { start, scale, support: scale.max(1.0) * interpolation.support(), n }
+    }
+
+    /// The most inputs that one of these outputs has.
+    fn taps(&self, window: Range<usize>) -> usize {
+        window.map(|x| self.inputs(x).len()).max().unwrap_or(1)
+    }
+
     /// Where output `x` is, in inputs.
     #[inline]
     fn centre(&self, x: usize) -> f64 {

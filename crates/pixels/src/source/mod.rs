@@ -14,6 +14,7 @@ mod pairs;
 mod parquet;
 mod part;
 mod shards;
+mod single;
 mod table;
 mod tar;
 mod uri;
@@ -39,6 +40,7 @@ pub use pairs::Pairs;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
 use part::Selection;
+pub use single::Single;
 use table::Form;
 pub use table::Table;
 pub use tar::Tar;
@@ -103,6 +105,11 @@ pub fn limited(source: Arc<dyn Source>, most: usize) -> Result<Arc<dyn Source>, 
         return Ok(source);
     }
     Selection::of_limit(most).of(source)
+}
+
+/// The samples `indices` of a source, in that order; each is below the source's length.
+pub fn picked(source: Arc<dyn Source>, indices: Vec<usize>) -> Arc<dyn Source> {
+    Arc::new(part::Part::new(source, indices))
 }
 
 #[cfg(feature = "parquet")]

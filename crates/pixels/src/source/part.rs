@@ -31,6 +31,12 @@ pub(super) struct Part {
     indices: Vec<usize>,
 }
 
+impl Part {
+    pub(super) fn new(whole: Arc<dyn Source>, indices: Vec<usize>) -> Self {
+        Self { whole, indices }
+    }
+}
+
 impl Selection {
     pub(super) fn of_uri(uri: &mut Uri) -> Result<Self, SourceError> {
         Ok(Self {
@@ -70,7 +76,7 @@ impl Selection {
         }
         let kept: Vec<usize> = (0..kept.len()).filter(|index| kept[*index]).collect();
         let indices = drawn(&*whole, &kept, self.fraction.unwrap_or([0.0, 1.0]), self.limit);
-        Ok(Arc::new(Part { whole, indices }))
+        Ok(Arc::new(Part::new(whole, indices)))
     }
 }
 
@@ -223,6 +229,17 @@ mod tests {
         both.sort();
         whole.sort();
         assert_eq!(both, whole);
+    }
+
+    #[test]
+    fn picked_samples_come_in_the_order_asked_for() {
+        let whole = open("world:?count=5").expect("a source");
+        let part = crate::source::picked(whole.clone(), vec![3, 0, 3]);
+        let names: Vec<String> = (0..part.len()).map(|i| part.name(i)).collect();
+        assert_eq!(names, [whole.name(3), whole.name(0), whole.name(3)]);
+        assert_eq!(part.label(0), whole.label(3));
+        let other = crate::source::picked(whole.clone(), vec![0, 3, 3]);
+        assert_ne!(part.fingerprint(), other.fingerprint());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod oracles;
 mod parts;
 mod pillow;
 mod plans;
+mod prepared;
 mod quirks;
 mod rendering;
 mod tiffs;

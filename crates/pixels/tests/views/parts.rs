@@ -12,7 +12,7 @@ use crate::data;
 use crate::jpegs::named;
 
 /// A JPEG file that says it is stored in an orientation.
-fn oriented(file: &[u8], orientation: u8) -> Vec<u8> {
+pub fn oriented(file: &[u8], orientation: u8) -> Vec<u8> {
     let exif = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
     let block = [&exif[..], &[orientation, 0, 0, 0, 0, 0, 0]].concat();
     let length = (block.len() as u16 + 2).to_be_bytes();

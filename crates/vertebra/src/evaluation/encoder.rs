@@ -8,9 +8,11 @@ use tch::{Device, Kind, Tensor, nn};
 use super::Encoder;
 use crate::error::{Error, Result};
 use crate::models::weights::{self, nearest};
-use crate::models::{BackboneConfig, layouts, named_variables};
+use crate::models::{BackboneConfig, Mode, layouts, named_variables, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
+/// Narrower convolutions are not packed: libtorch 2.11 has been seen to write beyond their memory.
+const NARROWEST: i64 = 16;
 /// The prefix of the backbone's variables inside a method.
 const BACKBONE: &str = "backbone.";
 /// The key under which `weights export` writes what the encoder is.
@@ -74,7 +76,7 @@ pub fn open_run(
 /// An encoder with fresh weights from `seed`: the baseline that every score is read against.
 pub fn random(spec: &EncoderSpec, seed: u64, device: Device, autocast: Option<Kind>) -> Encoder {
     tch::manual_seed(seed as i64);
-    build(spec, "random", device, autocast)
+    ready(build(spec, "random", device, autocast), spec)
 }
 
 /// An encoder with a copy of a method's weights, under the name `trained`.
@@ -85,7 +87,7 @@ pub fn from_variables(
     device: Device,
     autocast: Option<Kind>,
 ) -> Result<Encoder> {
-    let mut encoder = build(spec, "trained", device, autocast);
+    let encoder = build(spec, "trained", device, autocast);
     let weights: BTreeMap<String, Tensor> = variables
         .iter()
         .filter_map(|(name, tensor)| {
@@ -93,8 +95,48 @@ pub fn from_variables(
         })
         .collect();
     weights::assign(origin, &weights, &encoder.variables)?;
-    encoder.weights_hash = weights::fingerprint(&encoder.variables);
-    Ok(encoder)
+    Ok(ready(encoder, spec))
+}
+
+impl Encoder {
+    /// The same encoder with its own copy of the weights. `spec` is that of this encoder.
+    pub fn copied(&self, spec: &EncoderSpec) -> Result<Self> {
+        let copy = build(spec, &self.name, self.device, self.autocast);
+        weights::assign(Path::new(&self.name), &self.variables, &copy.variables)?;
+        Ok(Self { weights_hash: self.weights_hash.clone(), ..copy })
+    }
+
+    /// What the frozen backbone says of each place of an image, `[n, T, D]` in f32: the tokens of a transformer, class
+    /// token included, or the positions of the last feature map, row by row. `images`: `[n, C, S, S]`, normalised.
+    ///
+    /// Fails where the backbone has neither, and where a number is not finite.
+    pub(crate) fn tokens_of(&self, images: &Tensor) -> Result<Tensor> {
+        let features = tch::no_grad(|| {
+            torch_bridge::autocast(self.device, self.autocast, || {
+                self.backbone.forward(images, Mode::Eval, &mut no_tap)
+            })
+        });
+        let tokens = match (features.tokens, features.map) {
+            (Some(tokens), _) => tokens,
+            (None, Some(map)) => map.flatten(2, 3).transpose(1, 2),
+            (None, None) => {
+                return Err(Error::Usage {
+                    problem: format!("the encoder `{}` gives neither tokens nor a map", self.name),
+                    hint: Some("judge it by a protocol that needs one vector per image".into()),
+                });
+            }
+        };
+        let tokens = tokens.to_kind(Kind::Float);
+        if tokens.isfinite().all().int64_value(&[]) == 1 {
+            return Ok(tokens);
+        }
+        Err(Error::Usage {
+            problem: format!("the encoder `{}` gives tokens that are not finite", self.name),
+            hint: Some(
+                "its weights are damaged or its training diverged: use another checkpoint".into(),
+            ),
+        })
+    }
 }
 
 fn from_checkpoint(
@@ -123,20 +165,18 @@ fn from_file(
         let checkpoint = Checkpoint::from_parts(file, tensors, &metadata)?;
         return from_checkpoint(&checkpoint, file, device, autocast);
     }
-    let (spec, mut encoder);
     if let (Some(text), None) = (metadata.get(SPEC), arch) {
-        spec = exported(file, text)?;
-        encoder = build(&spec, spec.backbone.name(), device, autocast);
+        let spec = exported(file, text)?;
+        let encoder = build(&spec, spec.backbone.name(), device, autocast);
         weights::assign(file, &tensors, &encoder.variables)?;
-    } else {
-        let found = layouts::recognise(file, tensors, arch)?;
-        let (backbone, channels) = (found.backbone, found.channels);
-        spec = EncoderSpec { backbone, channels, preprocess: found.preprocess.clone() };
-        encoder = build(&spec, arch.unwrap_or(backbone.name()), device, autocast);
-        found.assign(file, &encoder.variables)?;
+        return Ok((ready(encoder, &spec), spec));
     }
-    encoder.weights_hash = weights::fingerprint(&encoder.variables);
-    Ok((encoder, spec))
+    let found = layouts::recognise(file, tensors, arch)?;
+    let (backbone, channels) = (found.backbone, found.channels);
+    let spec = EncoderSpec { backbone, channels, preprocess: found.preprocess.clone() };
+    let encoder = build(&spec, arch.unwrap_or(backbone.name()), device, autocast);
+    found.assign(file, &encoder.variables)?;
+    Ok((ready(encoder, &spec), spec))
 }
 
 /// What `weights export` wrote of an encoder.
@@ -165,6 +205,20 @@ fn known(arch: &str) -> Result<()> {
         problem: format!("no architecture is called `{arch}`; there are {}", names.join(", ")),
         hint: nearest(name, names.iter()).map(|name| format!("did you mean `{name}`?")),
     })
+}
+
+/// An encoder that has its weights: its features get their name, and its backbone is prepared to be fast.
+fn ready(mut encoder: Encoder, spec: &EncoderSpec) -> Encoder {
+    // Two networks of one set of weights differ by their options: which pooling, which GELU.
+    let options = serde_json::to_string(&spec.backbone).expect("plain fields");
+    let weights = weights::fingerprint(&encoder.variables);
+    encoder.weights_hash = format!("{weights}-{:08x}", crc32fast::hash(options.as_bytes()));
+    let kind = encoder.autocast.unwrap_or(Kind::Float);
+    let wide = spec.backbone.least_channels() >= NARROWEST;
+    if encoder.device == Device::Cpu && wide && torch_bridge::frozen::can_freeze(kind) {
+        encoder.backbone.freeze(kind);
+    }
+    encoder
 }
 
 fn build(spec: &EncoderSpec, name: &str, device: Device, autocast: Option<Kind>) -> Encoder {

@@ -3,14 +3,21 @@
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use super::{
-    FeatureTable, Neighbour, Outcome, Task, items_of, mean_score, nearest, normalise_rows,
+    FeatureTable, Fitted, Labelled, Neighbour, Origin, Outcome, Task, judge, nearest,
+    normalise_rows,
 };
 use crate::error::{Error, Result};
 
 /// Changes whenever equal features could get another score.
 pub const VERSION: u32 = 1;
+
+/// The part of the probabilities that is spread evenly over all classes, because a class without a vote would have the
+/// probability 0 and an infinite cross-entropy: with it, the right class without a vote costs −ln(1e-4 / classes). The
+/// order of the classes stays.
+const SPREAD: f64 = 1e-4;
 
 /// How neighbours vote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,48 +35,67 @@ impl Default for KnnConfig {
     }
 }
 
-/// Top-1 accuracy on `test`, voted by the labelled rows of `train`. Where both are the same table (the same
-/// features of the same samples), no row votes for itself: leave-one-out.
+/// How well the labelled rows of `train` vote on the tests (see [`classification`](super::classification)). The
+/// probabilities are the shares of the votes. Where a test is the same table (the same features of the same samples), no
+/// row votes for itself: leave-one-out.
 pub fn evaluate(
     train: &FeatureTable,
-    test: &FeatureTable,
+    tests: &[(&str, &FeatureTable)],
     encoder: &str,
     config: &KnnConfig,
 ) -> Result<Outcome> {
     let start = Instant::now();
     config.check()?;
-    let task = Task::new(train, test)?;
-    let leave_one_out = train.is_same(test);
-    let available = task.train.y.len() - usize::from(leave_one_out);
-    if available == 0 {
-        return Err(Error::Usage {
-            problem: "k-NN without the image itself needs at least two labelled images, got 1"
-                .into(),
-            hint: Some("give a larger training source".into()),
-        });
+    let mut task = Task::new(train, tests)?;
+    for test in task.tests.iter_mut().filter(|test| test.is_train) {
+        test.notes.push("leave-one-out".into());
     }
-    let k = config.k.min(available);
-    let voters = normalise_rows(&task.train.x);
-    let queries = normalise_rows(&task.test.x);
-    let mut correct = Vec::with_capacity(task.test.y.len());
-    // One more: a row finds itself, unless k equals come before it.
-    nearest(&queries, &voters, k + usize::from(leave_one_out), |query, neighbours| {
-        let others = neighbours.iter().filter(|voter| !leave_one_out || voter.row != query);
-        let votes = votes(others.take(k), &task.train.y, task.classes, config.temperature);
-        correct.push(first_largest(&votes) == task.test.y[query] as usize);
-    });
-    let items = items_of(&correct);
-    let mut score = mean_score("knn", VERSION, "top1", &items, encoder);
-    score.setting = format!("k={k} T={}", config.temperature);
+    let alone = task.tests.iter().any(|test| test.is_train);
+    let k = config.k.min(task.train.y.len() - usize::from(alone));
+    let mut setting = format!("k={k} T={}", config.temperature);
     if k < config.k {
-        let reduced = format!(" (k reduced from {}: all of the training table)", config.k);
-        score.setting.push_str(&reduced);
+        setting += &format!(" (k reduced from {}: all of the training table)", config.k);
     }
-    if leave_one_out {
-        score.setting += " (leave-one-out)";
+    let (learned, held) = task.train.split(0);
+    let held = (!held.is_empty()).then(|| task.train.pick(&held));
+    let held = held.map(|held| {
+        let voters = Voters::of(&task.train.pick(&learned), task.classes, config);
+        (voters.log_probabilities(&held.x, false), held.y)
+    });
+    let voters = Voters::of(&task.train, task.classes, config);
+    let predict =
+        Box::new(|test: &super::Test| voters.log_probabilities(&test.rows.x, test.is_train));
+    let fitted = Fitted { predict, held, setting };
+    Ok(judge(&task, &fitted, Origin { protocol: "knn", version: VERSION, encoder, start }))
+}
+
+/// Rows that vote.
+struct Voters<'a> {
+    /// `[N, D]`, of length one.
+    x: Tensor,
+    y: Vec<u32>,
+    classes: usize,
+    config: &'a KnnConfig,
+}
+
+impl<'a> Voters<'a> {
+    fn of(rows: &Labelled, classes: usize, config: &'a KnnConfig) -> Self {
+        Self { x: normalise_rows(&rows.x), y: rows.y.clone(), classes, config }
     }
-    score.seconds = start.elapsed().as_secs_f64();
-    Ok(Outcome { items, scores: vec![score] })
+
+    /// `[n, C]` for rows `[n, D]`. `own` says that these are the voters themselves.
+    fn log_probabilities(&self, x: &Tensor, own: bool) -> Tensor {
+        let k = self.config.k.min(self.y.len() - usize::from(own));
+        let mut values = Vec::with_capacity(x.size()[0] as usize * self.classes);
+        // One more: a row finds itself, unless k equals come before it.
+        nearest(&normalise_rows(x), &self.x, k + usize::from(own), |query, neighbours| {
+            let others = neighbours.iter().filter(|voter| !own || voter.row != query);
+            let votes = votes(others.take(k), &self.y, self.classes, self.config.temperature);
+            let floor = SPREAD / self.classes as f64;
+            values.extend(votes.iter().map(|vote| (vote * (1.0 - SPREAD) + floor).ln() as f32));
+        });
+        Tensor::from_slice(&values).view([-1, self.classes as i64])
+    }
 }
 
 impl KnnConfig {
@@ -105,14 +131,9 @@ fn votes<'a>(
     votes.into_iter().map(|vote| vote / all).collect()
 }
 
-fn first_largest(values: &[f64]) -> usize {
-    (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Tensor;
 
     const TRAIN: [([f32; 2], u32); 7] = [
         ([1.0, 0.0], 0),
@@ -126,13 +147,9 @@ mod tests {
     const TEST: [[f32; 2]; 3] = [[1.0, 0.2], [0.4, 1.0], [-1.0, 1.0]];
 
     fn table(rows: &[[f32; 2]], labels: &[u32]) -> FeatureTable {
-        FeatureTable {
-            x: Tensor::from_slice(&rows.concat()).view([-1, 2]),
-            labels: labels.iter().map(|&label| Some(label)).collect(),
-            samples: (0..rows.len()).collect(),
-            skipped: Vec::new(),
-            classes: Vec::new(),
-        }
+        let x = Tensor::from_slice(&rows.concat()).view([-1, 2]);
+        let labels = labels.iter().map(|&label| Some(label)).collect();
+        FeatureTable::new(x, labels, Vec::new()).unwrap()
     }
 
     fn train() -> FeatureTable {
@@ -179,7 +196,8 @@ mod tests {
         // A plain majority would answer 0, 1, 1 for k = 3 and 1, 1, 1 for k = 7.
         for (k, wanted) in [(1, [0, 2, 2]), (3, [0, 2, 2]), (7, [0, 2, 2])] {
             let config = KnnConfig { k, ..KnnConfig::default() };
-            let outcome = evaluate(&train(), &table(&TEST, &wanted), "x", &config).unwrap();
+            let outcome =
+                evaluate(&train(), &[("", &table(&TEST, &wanted))], "x", &config).unwrap();
             assert_eq!(outcome.items, [1.0; 3], "k={k}");
         }
     }
@@ -187,8 +205,8 @@ mod tests {
     #[test]
     fn the_score_says_what_was_measured() {
         let test = table(&TEST, &[0, 2, 1]);
-        let outcome = evaluate(&train(), &test, "trained", &KnnConfig::default()).unwrap();
-        let [score] = &outcome.scores[..] else { panic!("one score") };
+        let outcome = evaluate(&train(), &[("", &test)], "trained", &KnnConfig::default()).unwrap();
+        let score = &outcome.scores[0];
         assert_eq!((score.protocol.as_str(), score.metric.as_str()), ("knn", "top1"));
         assert_eq!((score.encoder.as_str(), score.samples), ("trained", 3));
         // Two of three.
@@ -205,12 +223,12 @@ mod tests {
         let (train, again) = (table(&rows, &[0, 1, 1]), table(&rows, &[0, 1, 1]));
         let config = KnnConfig { k: 1, ..KnnConfig::default() };
         for test in [&train, &again] {
-            let outcome = evaluate(&train, test, "x", &config).unwrap();
+            let outcome = evaluate(&train, &[("", test)], "x", &config).unwrap();
             assert_eq!(outcome.items, [0.0, 1.0, 1.0]);
             assert_eq!(outcome.scores[0].setting, "k=1 T=0.07 (leave-one-out)");
         }
         let one = table(&rows[..1], &[0]);
-        assert!(evaluate(&one, &one, "x", &config).is_err());
+        assert!(evaluate(&one, &[("", &one)], "x", &config).is_err());
     }
 
     #[test]
@@ -221,7 +239,7 @@ mod tests {
             KnnConfig { k: 1, temperature: 0.0 },
             KnnConfig { k: 1, temperature: f64::NAN },
         ] {
-            assert!(evaluate(&train(), &test, "x", &config).is_err(), "{config:?}");
+            assert!(evaluate(&train(), &[("", &test)], "x", &config).is_err(), "{config:?}");
         }
     }
 }

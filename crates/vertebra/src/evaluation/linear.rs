@@ -11,19 +11,15 @@ mod sgd;
 
 use std::time::Instant;
 
-use pixels::draw::{Draw, Purpose};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::{FeatureTable, Labelled, Outcome, Task, items_of, mean_score};
+use super::{FeatureTable, Fitted, Origin, Outcome, Task, Test, Trial, judge};
 use crate::error::{Error, Result};
-use sgd::{Fitted, Setting, fit};
+use sgd::{Setting, fit};
 
-/// Changes whenever equal features could get another score.
-pub const VERSION: u32 = 1;
-
-/// One in so many training rows is held out to choose the setting.
-const HELD_OUT: usize = 10;
+/// Changes whenever equal features could get another score. 2: classes without training rows are no classes.
+pub const VERSION: u32 = 2;
 
 /// The sweep and the schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,37 +53,25 @@ impl Default for LinearConfig {
     }
 }
 
-/// Top-1 accuracy on `test`, and top-5 where there are more than five classes.
+/// How well a linear classifier of the rows of `train` does on the tests (see
+/// [`classification`](super::classification)).
 pub fn evaluate(
     train: &FeatureTable,
-    test: &FeatureTable,
+    tests: &[(&str, &FeatureTable)],
     encoder: &str,
     config: &LinearConfig,
 ) -> Result<Outcome> {
     let start = Instant::now();
     config.check()?;
-    let task = Task::new(train, test)?;
-    if train.is_same(test) {
-        return Err(usage(
-            "the training and the test table are the same: the probe would be judged on what it learned",
-            "give another source as test",
-        ));
-    }
-    let (setting, chosen) = tch::no_grad(|| choose(&task, config))?;
-    let (first, fifth) = tch::no_grad(|| {
-        let fitted = fit(&task.train, task.classes, &[setting], config);
-        ranked(&fitted, &task.test)
-    });
-    let items = items_of(&first);
-    let mut scores = vec![mean_score("linear", VERSION, "top1", &items, encoder)];
-    if task.classes > 5 {
-        scores.push(mean_score("linear", VERSION, "top5", &items_of(&fifth), encoder));
-    }
-    for score in &mut scores {
-        score.setting.clone_from(&chosen);
-        score.seconds = start.elapsed().as_secs_f64();
-    }
-    Ok(Outcome { items, scores })
+    let task = Task::new(train, tests)?;
+    task.refuse_own_training("linear")?;
+    tch::no_grad(|| {
+        let chosen = choose(&task, config)?;
+        let classifier = fit(&task.train, task.classes, &[chosen.setting], config);
+        let predict = Box::new(|test: &Test| classifier.log_probabilities(&test.rows.x).remove(0));
+        let fitted = Fitted { predict, held: Some(chosen.held), setting: chosen.text };
+        Ok(judge(&task, &fitted, Origin { protocol: "linear", version: VERSION, encoder, start }))
+    })
 }
 
 impl LinearConfig {
@@ -122,108 +106,52 @@ fn usage(problem: &str, hint: &str) -> Error {
     Error::Usage { problem: format!("linear: {problem}"), hint: Some(hint.into()) }
 }
 
-/// The setting with the best accuracy on held-out training rows (of equal ones the lowest cross-entropy), and
-/// how it was found, as text. Settings that diverged are out.
-fn choose(task: &Task, config: &LinearConfig) -> Result<(Setting, String)> {
+/// What was found on held-out rows.
+struct Chosen {
+    setting: Setting,
+    /// Log-probabilities and labels of the held-out rows.
+    held: (Tensor, Vec<u32>),
+    /// The setting and how it was found.
+    text: String,
+}
+
+/// The setting with the best accuracy on held-out training rows, of equal ones the lowest cross-entropy. Settings that
+/// diverged are out.
+fn choose(task: &Task, config: &LinearConfig) -> Result<Chosen> {
     let settings = config.settings();
-    let (learned, held) = split(&task.train.y, config.seed);
+    let (learned, held) = task.train.split(config.seed);
     if held.is_empty() {
         return Err(usage(
-            &format!("the probe needs two labelled training images or more, got {}", learned.len()),
+            "the probe needs two labelled training images or more, and two groups where there are groups",
             "give a larger training source",
         ));
     }
-    let fitted = fit(&pick(&task.train, &learned), task.classes, &settings, config);
-    let trials = judged(&fitted, &pick(&task.train, &held));
-    let best = (0..settings.len())
-        .filter(|&index| trials[index].loss.is_finite())
-        .min_by(|&a, &b| {
-            let (a, b) = (&trials[a], &trials[b]);
-            b.accuracy.total_cmp(&a.accuracy).then(a.loss.total_cmp(&b.loss))
-        })
-        .ok_or_else(|| {
-            usage(
-                &format!("training diverged with all {} settings", settings.len()),
-                "give lower learning_rates",
-            )
-        })?;
-    let Setting { lr, weight_decay } = settings[best];
+    let held = task.train.pick(&held);
+    let fitted = fit(&task.train.pick(&learned), task.classes, &settings, config);
+    let mut best: Option<(Trial, usize, Tensor)> = None;
+    for (index, found) in fitted.log_probabilities(&held.x).into_iter().enumerate() {
+        let trial = Trial::of(&found, &held.y);
+        if trial.beats(best.as_ref().map(|(trial, ..)| *trial)) {
+            best = Some((trial, index, found));
+        }
+    }
+    let (trial, index, found) = best.ok_or_else(|| {
+        usage(
+            &format!("training diverged with all {} settings", settings.len()),
+            "give lower learning_rates",
+        )
+    })?;
+    let Setting { lr, weight_decay } = settings[index];
     let mut text = format!("lr={lr} wd={weight_decay}");
     if settings.len() > 1 {
-        let found = format!(" of {}, {:.3} held out", settings.len(), trials[best].accuracy);
-        text.push_str(&found);
+        text += &format!(" of {}, {:.3} held out", settings.len(), trial.accuracy);
     }
     let beyond =
         |past: fn(&f64, &f64) -> bool| !config.learning_rates.iter().any(|it| past(it, &lr));
     if config.learning_rates.len() > 1 && (beyond(f64::gt) || beyond(f64::lt)) {
         text += ", edge of the sweep";
     }
-    Ok((settings[best], text))
-}
-
-/// Rows to learn from and rows held out: every tenth of a random order within classes, so that each class gives
-/// its share.
-fn split(labels: &[u32], seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut order = Draw::of_seed(seed).stream(Purpose::Split).permutation(labels.len());
-    order.sort_by_key(|&row| labels[row]);
-    let place = labels.len().min(HELD_OUT) / 2;
-    let (mut learned, mut held) = (Vec::new(), Vec::new());
-    for (index, row) in order.into_iter().enumerate() {
-        let part =
-            if index % HELD_OUT == place && labels.len() > 1 { &mut held } else { &mut learned };
-        part.push(row);
-    }
-    (learned, held)
-}
-
-fn pick(rows: &Labelled, wanted: &[usize]) -> Labelled {
-    let index: Vec<i64> = wanted.iter().map(|&row| row as i64).collect();
-    let x = rows.x.index_select(0, &Tensor::from_slice(&index).to_device(rows.x.device()));
-    Labelled { x, y: wanted.iter().map(|&row| rows.y[row]).collect() }
-}
-
-/// How one setting did on held-out rows.
-struct Trial {
-    accuracy: f64,
-    /// Mean cross-entropy in nats; not finite where training diverged.
-    loss: f64,
-}
-
-fn judged(fitted: &Fitted, rows: &Labelled) -> Vec<Trial> {
-    let n = rows.y.len() as f64;
-    let mut sums = vec![(0.0, 0.0); fitted.settings()];
-    fitted.for_each_logits(rows, |logits, labels| {
-        let labels = labels.view([1, 1, -1]).expand([logits.size()[0], 1, -1], false);
-        let losses = -logits.log_softmax(1, None).gather(1, &labels, false).squeeze_dim(1);
-        let right = logits.argmax(1, false).eq_tensor(&labels.squeeze_dim(1));
-        for (index, sum) in sums.iter_mut().enumerate() {
-            let of = |values: &Tensor| {
-                values.select(0, index as i64).sum(Kind::Double).double_value(&[])
-            };
-            *sum = (sum.0 + of(&right), sum.1 + of(&losses));
-        }
-    });
-    sums.into_iter().map(|(right, loss)| Trial { accuracy: right / n, loss: loss / n }).collect()
-}
-
-/// Whether the right class is the first answer, and whether it is among the first five, of the only setting.
-fn ranked(fitted: &Fitted, rows: &Labelled) -> (Vec<bool>, Vec<bool>) {
-    let (mut first, mut fifth) = (Vec::new(), Vec::new());
-    fitted.for_each_logits(rows, |logits, labels| {
-        let (logits, labels) = (logits.select(0, 0), labels.unsqueeze(0));
-        let right = logits.gather(0, &labels, false);
-        // Of equal logits the lower class comes first.
-        let classes = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device())).unsqueeze(1);
-        let tied = logits.eq_tensor(&right).logical_and(&classes.lt_tensor(&labels));
-        let ahead = logits.gt_tensor(&right).logical_or(&tied);
-        let ranks = ahead.sum_dim_intlist([0i64].as_slice(), false, Kind::Int64);
-        for index in 0..ranks.size()[0] {
-            let rank = ranks.int64_value(&[index]);
-            first.push(rank == 0);
-            fifth.push(rank < 5);
-        }
-    });
-    (first, fifth)
+    Ok(Chosen { setting: settings[index], held: (found, held.y), text })
 }
 
 #[cfg(test)]

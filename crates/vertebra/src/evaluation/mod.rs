@@ -1,26 +1,58 @@
-//! Frozen features and what is measured on them: k-NN, the linear probe, a map, intervals.
+//! Frozen features and what is measured on them: classifiers fitted on them, retrieval, clustering, numbers without
+//! labels, a map, intervals.
 //!
 //! Everything here sees a frozen [`Encoder`] or its [`FeatureTable`], never a method. A protocol's number, with
 //! its version and its interval, becomes a [`Score`].
 
+pub mod attentive;
+pub mod classification;
+pub mod clustering;
 pub mod encoder;
 pub mod features;
+pub mod finetune;
 pub mod knn;
+pub mod label_free;
 pub mod linear;
+pub mod logistic;
+pub mod low_shot;
 pub mod map;
+pub mod mlp;
 pub mod neighbours;
+pub mod retrieval;
+mod selection;
 pub mod statistics;
+mod supervised;
+mod task;
+pub mod views;
 
 use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::{Error, Result};
-pub use features::{Cached, Encoder, ExtractOptions, FeatureTable};
+pub use attentive::AttentiveConfig;
+pub(crate) use classification::{Fitted, Origin, judge, right};
+pub use clustering::ClusteringConfig;
+pub(crate) use features::POOLED;
+pub use features::{Cached, Encoder, ExtractOptions, FeatureTable, Layers};
+pub use finetune::FinetuneConfig;
 pub use knn::KnnConfig;
+pub use label_free::LabelFreeConfig;
 pub use linear::LinearConfig;
+pub use logistic::LogisticConfig;
+pub(crate) use logistic::{Limits, Problem};
+pub use low_shot::LowShotConfig;
+pub use mlp::MlpConfig;
 pub(crate) use neighbours::nearest;
 pub use neighbours::{Neighbour, normalise_rows};
+pub use retrieval::RetrievalConfig;
+pub(crate) use selection::{Standard, Trial, best, label_tensor, split};
+pub use statistics::RESAMPLES;
+pub(crate) use statistics::{
+    SeedMean, Units, bootstrap, bootstrap_units, independent_difference, mean_of, over_seeds, units,
+};
+pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
+pub(crate) use task::{Labelled, Task, Test, labelled};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +62,18 @@ pub enum Protocol {
     Knn(KnnConfig),
     /// A linear classifier trained with SGD.
     Linear(LinearConfig),
+    /// A linear classifier at the minimum of its objective, by L-BFGS.
+    Logistic(LogisticConfig),
+    /// A perceptron with hidden layers, trained with SGD.
+    Mlp(MlpConfig),
+    /// The logistic classifier of few labelled images.
+    LowShot(LowShotConfig),
+    /// The test images ranked for each of them, or the training images for each test image where those are others.
+    Retrieval(RetrievalConfig),
+    /// k-means of the test images.
+    Clustering(ClusteringConfig),
+    /// Spectra and evenness of the test images' features, without labels.
+    LabelFree(LabelFreeConfig),
 }
 
 impl Protocol {
@@ -38,22 +82,63 @@ impl Protocol {
         match self {
             Self::Knn(_) => "knn",
             Self::Linear(_) => "linear",
+            Self::Logistic(_) => "logistic",
+            Self::Mlp(_) => "mlp",
+            Self::LowShot(_) => "low_shot",
+            Self::Retrieval(_) => "retrieval",
+            Self::Clustering(_) => "clustering",
+            Self::LabelFree(_) => "label_free",
         }
     }
 
-    /// Judges `test` with the labels of `train`. `encoder` is the name that the scores carry (`trained`,
-    /// `random`...).
+    /// Judges test tables with the labels of `train`. Each test has a name: the first is the task's own and is named
+    /// "", the others are shifted sets, whose scores carry their names (`sketch`; `fog/3` for a corruption and its
+    /// severity). `encoder` is the name that the scores carry (`trained`, `random`...).
     pub fn score(
         &self,
         train: &FeatureTable,
-        test: &FeatureTable,
+        tests: &[(&str, &FeatureTable)],
         encoder: &str,
-    ) -> Result<Vec<Score>> {
-        let outcome = match self {
-            Self::Knn(config) => knn::evaluate(train, test, encoder, config)?,
-            Self::Linear(config) => linear::evaluate(train, test, encoder, config)?,
-        };
-        Ok(outcome.scores)
+    ) -> Result<Outcome> {
+        match self {
+            Self::Knn(config) => knn::evaluate(train, tests, encoder, config),
+            Self::Linear(config) => linear::evaluate(train, tests, encoder, config),
+            Self::Logistic(config) => logistic::evaluate(train, tests, encoder, config),
+            Self::Mlp(config) => mlp::evaluate(train, tests, encoder, config),
+            Self::LowShot(config) => low_shot::evaluate(train, tests, encoder, config),
+            Self::Retrieval(_) | Self::Clustering(_) | Self::LabelFree(_) => {
+                self.score_each(train, tests, encoder)
+            }
+        }
+    }
+}
+
+impl Protocol {
+    /// Of protocols that fit nothing: each test table on its own. The items are those of the first.
+    fn score_each(
+        &self,
+        train: &FeatureTable,
+        tests: &[(&str, &FeatureTable)],
+        encoder: &str,
+    ) -> Result<Outcome> {
+        let mut found: Option<Outcome> = None;
+        for (name, test) in tests {
+            let mut outcome = match self {
+                Self::Retrieval(config) => retrieval::evaluate(train, test, encoder, config)?,
+                Self::Clustering(config) => clustering::evaluate(test, encoder, config)?,
+                Self::LabelFree(config) => label_free::evaluate(test, encoder, config)?,
+                other => unreachable!("{} fits a classifier", other.name()),
+            };
+            outcome.scores.iter_mut().for_each(|score| score.test = (*name).into());
+            match &mut found {
+                Some(found) => found.scores.extend(outcome.scores),
+                None => found = Some(outcome),
+            }
+        }
+        found.ok_or_else(|| Error::Usage {
+            problem: "there is no test table".into(),
+            hint: Some("give one table or more to be tested on".into()),
+        })
     }
 }
 
@@ -67,87 +152,6 @@ pub struct Outcome {
     pub scores: Vec<Score>,
 }
 
-/// The labelled rows of a training and a test table, and how many classes there are.
-pub(crate) struct Task {
-    pub train: Labelled,
-    pub test: Labelled,
-    /// Two or more; labels are in `0..classes`.
-    pub classes: usize,
-}
-
-/// Rows with a label.
-pub(crate) struct Labelled {
-    /// `[N, D]`
-    pub x: Tensor,
-    /// N labels.
-    pub y: Vec<u32>,
-}
-
-impl Task {
-    /// Fails where a table has no labels, or the two do not speak of the same features and classes.
-    pub(crate) fn new(train: &FeatureTable, test: &FeatureTable) -> Result<Self> {
-        let usage = |problem: String, hint: &str| Error::Usage { problem, hint: Some(hint.into()) };
-        if !train.classes.is_empty() && !test.classes.is_empty() && train.classes != test.classes {
-            return Err(usage(
-                format!(
-                    "the training source has the classes {} and the test source {}",
-                    abridged(&train.classes),
-                    abridged(&test.classes)
-                ),
-                "give both sources the same class folders, with the same names",
-            ));
-        }
-        let (width, found) = (train.x.size()[1], test.x.size()[1]);
-        if width != found {
-            return Err(usage(
-                format!("the training features are {width} wide and the test features {found}"),
-                "extract both with the same encoder",
-            ));
-        }
-        let (train_rows, test_rows) = (labelled(train, "training")?, labelled(test, "test")?);
-        let largest = train_rows.y.iter().chain(&test_rows.y).max().map_or(0, |&label| label + 1);
-        let classes = train.classes.len().max(test.classes.len()).max(largest as usize);
-        if classes < 2 {
-            return Err(usage(
-                "every sample has the same label: there is nothing to tell apart".into(),
-                "give a source with two classes or more",
-            ));
-        }
-        Ok(Self { train: train_rows, test: test_rows, classes })
-    }
-}
-
-fn labelled(table: &FeatureTable, role: &str) -> Result<Labelled> {
-    let (rows, y): (Vec<i64>, Vec<u32>) = table
-        .labels
-        .iter()
-        .enumerate()
-        .filter_map(|(row, label)| label.map(|label| (row as i64, label)))
-        .unzip();
-    if y.is_empty() {
-        return Err(Error::Usage {
-            problem: format!(
-                "the {role} source has no labels ({} samples), and this protocol needs them",
-                table.labels.len()
-            ),
-            hint: Some(
-                "give a labelled source, such as a folder with one sub-folder per class".into(),
-            ),
-        });
-    }
-    let x = if y.len() == table.labels.len() {
-        table.x.shallow_clone()
-    } else {
-        table.x.index_select(0, &Tensor::from_slice(&rows).to_device(table.x.device()))
-    };
-    Ok(Labelled { x: x.to_kind(Kind::Float), y })
-}
-
-fn abridged(names: &[String]) -> String {
-    let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 3 { format!("{shown}… ({} in all)", names.len()) } else { shown }
-}
-
 /// The mean of `items`, one for each test sample, as a score with its bootstrap interval; the unit is a share.
 pub(crate) fn mean_score(
     protocol: &str,
@@ -156,13 +160,27 @@ pub(crate) fn mean_score(
     items: &[f64],
     encoder: &str,
 ) -> Score {
+    let interval = Some(statistics::bootstrap_mean(items, RESAMPLES, 0));
+    let value = statistics::mean(items);
+    Score { interval, ..plain_score(protocol, version, metric, value, items.len(), encoder) }
+}
+
+/// A number without an interval: no mean over samples.
+pub(crate) fn plain_score(
+    protocol: &str,
+    version: u32,
+    metric: &str,
+    value: f64,
+    samples: usize,
+    encoder: &str,
+) -> Score {
     Score {
         protocol: protocol.into(),
         version,
         metric: metric.into(),
-        value: items.iter().sum::<f64>() / items.len() as f64,
-        interval: Some(statistics::bootstrap_mean(items, statistics::RESAMPLES, 0)),
-        samples: items.len(),
+        value,
+        interval: None,
+        samples,
         encoder: encoder.into(),
         seconds: 0.0,
         setting: String::new(),
@@ -172,49 +190,33 @@ pub(crate) fn mean_score(
     }
 }
 
-/// Right and wrong answers as the items of a score.
-pub(crate) fn items_of(correct: &[bool]) -> Vec<f64> {
-    correct.iter().map(|&right| f64::from(u8::from(right))).collect()
+/// A score that is no mean over samples, on a scale of its own, without an interval; `samples` were looked at.
+pub(crate) fn number_score(
+    protocol: &str,
+    version: u32,
+    metric: &str,
+    value: f64,
+    samples: usize,
+    encoder: &str,
+) -> Score {
+    let score = plain_score(protocol, version, metric, value, samples, encoder);
+    Score { unit: Unit::Number, ..score }
+}
+
+/// Fails where a feature of `role`'s table is not a finite number: comparisons with NaN have no order.
+pub(crate) fn expect_finite(x: &Tensor, role: &str) -> Result<()> {
+    if x.isfinite().all().int64_value(&[]) == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!("the {role} features hold numbers that are not finite"),
+        hint: Some("extract them anew; if they stay so, use another checkpoint".into()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table(labels: &[Option<u32>], classes: &[&str]) -> FeatureTable {
-        FeatureTable {
-            x: Tensor::arange(labels.len() as i64 * 2, (Kind::Float, tch::Device::Cpu))
-                .view([-1, 2]),
-            labels: labels.to_vec(),
-            samples: (0..labels.len()).collect(),
-            skipped: Vec::new(),
-            classes: classes.iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    #[test]
-    fn unlabelled_rows_are_left_out() {
-        let train = table(&[Some(0), None, Some(4)], &[]);
-        let task = Task::new(&train, &table(&[Some(1)], &[])).unwrap();
-        assert_eq!(task.train.y, [0, 4]);
-        assert_eq!(Vec::<f32>::try_from(task.train.x.select(1, 0)).unwrap(), [0.0, 4.0]);
-        assert_eq!(task.classes, 5);
-    }
-
-    #[test]
-    fn a_table_without_labels_is_refused_with_a_hint() {
-        let error = Task::new(&table(&[Some(0)], &[]), &table(&[None, None], &[])).err().unwrap();
-        assert!(error.to_string().contains("the test source has no labels (2 samples)"), "{error}");
-        assert!(error.hint().unwrap().contains("one sub-folder per class"));
-    }
-
-    #[test]
-    fn sources_with_other_classes_are_refused() {
-        let error = Task::new(&table(&[Some(0)], &["cat", "dog"]), &table(&[Some(0)], &["dog"]))
-            .err()
-            .unwrap();
-        assert!(error.to_string().contains("cat, dog"), "{error}");
-    }
 
     #[test]
     fn protocols_refuse_unknown_settings() {
@@ -222,6 +224,9 @@ mod tests {
         let default = parse(r#"{"protocol": "knn"}"#).unwrap();
         assert_eq!(default, Protocol::Knn(KnnConfig::default()));
         assert!(parse(r#"{"protocol": "knn", "neighbors": 3}"#).is_err());
-        assert!(parse(r#"{"protocol": "linear", "epoch": 3}"#).is_err());
+        for name in ["linear", "logistic", "mlp", "low_shot"] {
+            assert_eq!(parse(&format!(r#"{{"protocol": "{name}"}}"#)).unwrap().name(), name);
+            assert!(parse(&format!(r#"{{"protocol": "{name}", "epoch": 3}}"#)).is_err());
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use tch::nn::{self, Init, init};
 use tch::{Kind, Tensor};
+use torch_bridge::frozen::{self, Then};
 
 use super::Mode;
 
@@ -33,6 +34,9 @@ impl Conv {
     }
 }
 
+/// Added to a variance before its root.
+const BATCH_NORM_EPSILON: f64 = 1e-5;
+
 /// Batch normalisation, over rows `[N, D]` or maps `[N, D, H, W]`; momentum 0.1, ε 1e-5.
 #[derive(Debug)]
 pub struct BatchNorm {
@@ -61,9 +65,52 @@ impl BatchNorm {
             Some(&self.running_var),
             mode.is_train(),
             0.1,
-            1e-5,
+            BATCH_NORM_EPSILON,
             true,
         )
+    }
+}
+
+/// A convolution and the batch normalisation behind it, with or without a ReLU.
+#[derive(Debug)]
+pub struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+    /// Both as one convolution, once the weights are fixed.
+    frozen: Option<frozen::Convolution>,
+}
+
+impl ConvNorm {
+    pub fn new(conv: Conv, norm: BatchNorm) -> Self {
+        Self { conv, norm, frozen: None }
+    }
+
+    /// See [`Backbone::freeze`](super::Backbone::freeze). With the running statistics, the normalisation is a factor
+    /// and a shift of each channel, which the convolution's weights take in.
+    pub fn freeze(&mut self, kind: Kind) {
+        let Self { conv, norm, .. } = self;
+        let factor = &norm.weight / (&norm.running_var + BATCH_NORM_EPSILON).sqrt();
+        let weight = &conv.weight * factor.view([-1, 1, 1, 1]);
+        let bias = &norm.bias - &norm.running_mean * &factor;
+        let with = [conv.stride, conv.padding, 1];
+        self.frozen = Some(frozen::Convolution::new(&weight, &bias, with, kind));
+    }
+
+    /// norm(conv(x)), then a ReLU if `relu`.
+    pub fn forward(&self, x: &Tensor, mode: Mode, relu: bool) -> Tensor {
+        if let (Some(frozen), Mode::Eval) = (&self.frozen, mode) {
+            return frozen.forward(x, relu);
+        }
+        let mut y = self.norm.forward(&self.conv.forward(x), mode);
+        if relu { y.relu_() } else { y }
+    }
+
+    /// relu(norm(conv(x)) + shortcut). A frozen one writes over the shortcut.
+    pub fn forward_added(&self, x: &Tensor, shortcut: &Tensor, mode: Mode) -> Tensor {
+        if let (Some(frozen), Mode::Eval) = (&self.frozen, mode) {
+            return frozen.forward_added(x, shortcut);
+        }
+        self.forward(x, mode, false).g_add_(shortcut).relu_()
     }
 }
 
@@ -72,6 +119,7 @@ impl BatchNorm {
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    frozen: Option<frozen::Linear>,
 }
 
 impl Linear {
@@ -82,6 +130,7 @@ impl Linear {
         Self {
             weight: path.var("weight", &[outputs, inputs], init),
             bias: bias.then(|| path.var("bias", &[outputs], init)),
+            frozen: None,
         }
     }
 
@@ -89,19 +138,41 @@ impl Linear {
     pub fn transformer(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
         let mut weight = path.zeros("weight", &[outputs, inputs]);
         truncated_normal(&mut weight, 0.02);
-        Self { weight, bias: Some(path.var("bias", &[outputs], Init::Const(0.0))) }
+        let bias = Some(path.var("bias", &[outputs], Init::Const(0.0)));
+        Self { weight, bias, frozen: None }
+    }
+
+    /// See [`Backbone::freeze`](super::Backbone::freeze).
+    pub fn freeze(&mut self, kind: Kind) {
+        self.frozen = Some(frozen::Linear::new(&self.weight, self.bias.as_ref(), kind));
     }
 
     /// The same without a bias.
     pub fn unbiased(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
         let mut weight = path.zeros("weight", &[outputs, inputs]);
         truncated_normal(&mut weight, 0.02);
-        Self { weight, bias: None }
+        Self { weight, bias: None, frozen: None }
     }
 
     /// `[…, inputs]` → `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        match &self.frozen {
+            Some(frozen) => frozen.forward(x, Then::Nothing),
+            None => x.linear(&self.weight, self.bias.as_ref()),
+        }
+    }
+
+    /// The same, then GELU: `Then::Gelu` in its exact form, `Then::GeluTanh` with tanh.
+    pub fn forward_then(&self, x: &Tensor, then: Then) -> Tensor {
+        if let Some(frozen) = &self.frozen {
+            return frozen.forward(x, then);
+        }
+        let x = self.forward(x);
+        match then {
+            Then::Nothing => x,
+            Then::Gelu => x.gelu("none"),
+            Then::GeluTanh => x.gelu("tanh"),
+        }
     }
 }
 

@@ -33,7 +33,8 @@ impl Mode {
     }
 }
 
-/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`.
+/// Receives inside activations by name, in forward order: `stem`, `layer1.0`, ... `pooled`. Maps are `[N, D, H, W]`. A
+/// frozen network may write over an activation once the tap has seen it: keep what you compute of it, or a copy.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// A tap that looks at nothing.
@@ -76,6 +77,14 @@ pub trait Backbone: Send {
             }
             _ => activation.shallow_clone(),
         }
+    }
+
+    /// Says that the weights, which lie on the CPU, will not change again: from now on `Mode::Eval` may compute in
+    /// `kind` with weights packed for it, normalisations folded into convolutions, and activations joined to products.
+    /// [`frozen::can_freeze`](torch_bridge::frozen::can_freeze) must have allowed the kind. The features stay the
+    /// same up to rounding, but have no gradient: a network that learns is not frozen. By default nothing changes.
+    fn freeze(&mut self, kind: Kind) {
+        let _ = kind;
     }
 }
 
@@ -305,16 +314,6 @@ impl BackboneConfig {
         }
     }
 
-    /// The side of the smallest image that goes through, in pixels.
-    pub fn least_side(&self) -> i64 {
-        match self.family() {
-            Family::ResNet(..) => 1,
-            Family::ConvNext(_, c) => c.least_side(),
-            Family::Swin(_, c) => c.patch,
-            Family::Vit(_, c) => c.patch,
-        }
-    }
-
     /// Refuses sizes that cannot be built.
     pub fn check(&self) -> Result<()> {
         let found = match self.family() {
@@ -333,19 +332,30 @@ impl BackboneConfig {
         })
     }
 
-    /// Refuses images of a size that the backbone cannot see whole; `field` is where a recipe says the size.
+    /// Refuses images of a size that does not go through, or that a ViT cannot see whole; `field` is where a recipe says
+    /// the size.
     pub fn check_size(&self, field: &str, size: usize) -> Result<()> {
-        let Family::Vit(_, VitConfig { patch, .. }) = self.family() else { return Ok(()) };
-        let size = i64::try_from(size).unwrap_or(i64::MAX - patch);
-        if size > 0 && size % patch == 0 {
-            return Ok(());
+        let refuse = |problem: String, hint: String| {
+            Err(Error::Recipe { field: field.into(), problem, hint: Some(hint) })
+        };
+        let size = i64::try_from(size).unwrap_or(i64::MAX / 2);
+        let least = match self.family() {
+            Family::ResNet(..) => 1,
+            Family::ConvNext(_, c) => c.least_side(),
+            Family::Swin(_, c) => c.patch,
+            Family::Vit(_, VitConfig { patch, .. }) if size < 1 || size % patch != 0 => {
+                let nearest = ((size + patch / 2) / patch).max(1) * patch;
+                let problem =
+                    format!("expected a multiple of the patch of {patch} pixels, got {size}");
+                return refuse(problem, format!("{nearest} is the nearest"));
+            }
+            Family::Vit(_, c) => c.patch,
+        };
+        if size < least {
+            let problem = format!("{} needs at least {least} pixels, got {size}", self.title());
+            return refuse(problem, "a smaller `backbone.patch` takes smaller images".into());
         }
-        let nearest = ((size + patch / 2) / patch).max(1) * patch;
-        Err(Error::Recipe {
-            field: field.into(),
-            problem: format!("expected a multiple of the patch of {patch} pixels, got {size}"),
-            hint: Some(format!("{nearest} is the nearest")),
-        })
+        Ok(())
     }
 
     /// Builds the backbone with fresh weights under `path`; torch's generator must have been seeded.

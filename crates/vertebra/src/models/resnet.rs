@@ -1,9 +1,9 @@
 //! ResNet-18 to ResNet-152 (He 2016) under torchvision's names, with the stem for small images.
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use super::layers::{BatchNorm, Conv};
+use super::layers::{BatchNorm, Conv, ConvNorm};
 use super::{Backbone, Features, Mode, Tap};
 
 /// What a ResNet may be asked for beyond its depth.
@@ -59,8 +59,7 @@ impl Default for ResNetConfig {
 #[derive(Debug)]
 pub struct ResNet {
     stem: Stem,
-    conv1: Conv,
-    bn1: BatchNorm,
+    first: ConvNorm,
     blocks: Vec<(String, Residual)>,
     width: i64,
 }
@@ -88,13 +87,13 @@ impl ResNet {
                 blocks.push((name, block));
             }
         }
-        Self { stem: config.stem, conv1, bn1, blocks, width: inputs }
+        Self { stem: config.stem, first: ConvNorm::new(conv1, bn1), blocks, width: inputs }
     }
 }
 
 impl Backbone for ResNet {
     fn forward(&self, images: &Tensor, mode: Mode, tap: &mut Tap) -> Features {
-        let mut x = self.bn1.forward(&self.conv1.forward(images), mode).relu();
+        let mut x = self.first.forward(images, mode, true);
         if self.stem == Stem::Standard {
             x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         }
@@ -111,6 +110,13 @@ impl Backbone for ResNet {
     fn width(&self) -> i64 {
         self.width
     }
+
+    fn freeze(&mut self, kind: Kind) {
+        self.first.freeze(kind);
+        for (_, block) in &mut self.blocks {
+            block.freeze(kind);
+        }
+    }
 }
 
 impl Block {
@@ -125,8 +131,10 @@ impl Block {
 /// A residual block: `relu(branch(x) + shortcut(x))`.
 #[derive(Debug)]
 struct Residual {
-    branch: Vec<(Conv, BatchNorm)>,
-    shortcut: Option<(Conv, BatchNorm)>,
+    /// All but the last layer of the branch.
+    inner: Vec<ConvNorm>,
+    last: ConvNorm,
+    shortcut: Option<ConvNorm>,
 }
 
 impl Residual {
@@ -139,34 +147,36 @@ impl Residual {
                 &[(1, inputs, middle, 1), (3, middle, middle, stride), (1, middle, outputs, 1)]
             }
         };
-        let branch = plan
+        let mut branch: Vec<ConvNorm> = plan
             .iter()
             .enumerate()
             .map(|(i, &(kernel, from, to, stride))| {
                 let scale = if i + 1 == plan.len() { last } else { 1.0 };
                 let conv = Conv::new(&(p / format!("conv{}", i + 1)), from, to, kernel, stride);
-                (conv, BatchNorm::new(&(p / format!("bn{}", i + 1)), to, scale))
+                ConvNorm::new(conv, BatchNorm::new(&(p / format!("bn{}", i + 1)), to, scale))
             })
             .collect();
+        let last = branch.pop().expect("a plan has two layers or three");
         let shortcut = (stride != 1 || inputs != outputs).then(|| {
             let conv = Conv::new(&(p / "downsample" / 0), inputs, outputs, 1, stride);
-            (conv, BatchNorm::new(&(p / "downsample" / 1), outputs, 1.0))
+            ConvNorm::new(conv, BatchNorm::new(&(p / "downsample" / 1), outputs, 1.0))
         });
-        Self { branch, shortcut }
+        Self { inner: branch, last, shortcut }
+    }
+
+    fn freeze(&mut self, kind: Kind) {
+        let layers = self.inner.iter_mut().chain([&mut self.last]).chain(&mut self.shortcut);
+        layers.for_each(|layer| layer.freeze(kind));
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Tensor {
         let mut y = x.shallow_clone();
-        for (i, (conv, norm)) in self.branch.iter().enumerate() {
-            y = norm.forward(&conv.forward(&y), mode);
-            if i + 1 < self.branch.len() {
-                y = y.relu_();
-            }
+        for layer in &self.inner {
+            y = layer.forward(&y, mode, true);
         }
-        let mut sum = match &self.shortcut {
-            Some((conv, norm)) => y.g_add_(&norm.forward(&conv.forward(x), mode)),
-            None => y.g_add_(x),
-        };
-        sum.relu_()
+        match &self.shortcut {
+            Some(shortcut) => self.last.forward_added(&y, &shortcut.forward(x, mode, false), mode),
+            None => self.last.forward_added(&y, x, mode),
+        }
     }
 }

@@ -223,6 +223,12 @@ impl Backbone for Swin {
     fn width(&self) -> i64 {
         self.width
     }
+
+    fn freeze(&mut self, kind: Kind) {
+        for stage in &mut self.stages {
+            stage.blocks.iter_mut().for_each(|block| block.freeze(kind));
+        }
+    }
 }
 
 /// Half the height and width, twice the channels. The first version normalises before its matrix, the second after it.

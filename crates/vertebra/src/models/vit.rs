@@ -242,11 +242,16 @@ impl Vit {
 
     /// The class token and the registers before `[N, T, D]`.
     fn with_prefix(&self, tokens: Tensor) -> Tensor {
-        let n = tokens.size()[0];
+        // As many as there are images, without naming the number: an exported trace takes any.
+        let first = tokens.narrow(1, 0, 1);
         let mut parts: Vec<Tensor> = [&self.cls_token, &self.reg_token]
             .into_iter()
             .flatten()
-            .map(|token| token.expand([n, -1, -1], false).to_kind(tokens.kind()))
+            .map(|token| {
+                token
+                    .expand_as(&first.expand([-1, token.size()[1], -1], false))
+                    .to_kind(tokens.kind())
+            })
             .collect();
         if parts.is_empty() {
             return tokens;
@@ -311,6 +316,12 @@ impl Backbone for Vit {
 
     fn width(&self) -> i64 {
         self.config.projection.unwrap_or(self.width)
+    }
+
+    fn freeze(&mut self, kind: Kind) {
+        for block in &mut self.blocks {
+            block.freeze(kind);
+        }
     }
 
     fn prefix_tokens(&self) -> i64 {

@@ -1,13 +1,8 @@
-//! Signs of collapse, without labels.
-//!
-//! Everything is computed in f64 on the CPU. Spectra come from the eigenvalues of the smaller of `ZᵀZ` and `ZZᵀ`,
-//! several times quicker than singular values (512 rows take tens of milliseconds). A singular value is then exact
-//! to 1.5e-8 of the largest (the root of f64's rounding), below the 1e-7 that RankMe adds to each.
+//! Signs of collapse, without labels. Everything is computed in f64 on the CPU.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// Added to each share of the spectrum (Garrido 2023).
-const RANKME_EPSILON: f64 = 1e-7;
+use super::{exact, rankme};
 
 /// Of the healthy deviation 1/√d, below which the outputs are nearly one point.
 const COLLAPSED_STD: f64 = 0.3;
@@ -30,34 +25,12 @@ pub fn std_of_normalised(z: &Tensor) -> f64 {
     z.std_dim([0i64].as_slice(), true, false).mean(Kind::Double).double_value(&[])
 }
 
-/// RankMe (Garrido 2023): the exponential of the entropy of the singular values of `z [n, d]`, not centred, with
-/// ε = 1e-7. At most min(n, d), but for what ε adds; 0 for zeros; NaN where `z` is not finite. Compare only
-/// values of equal n, and want n ≥ 10 d.
-pub fn rankme(z: &Tensor) -> f64 {
-    entropy_rank(squared_singular_values(&exact(z)).into_iter().map(f64::sqrt), RANKME_EPSILON)
-}
-
-/// The exponential of the entropy of the eigenvalues of the covariance of `z [n, d]` (Roy and Vetterli 2007): how
-/// many directions the rows spread over. At most min(n − 1, d); 0 when all rows are equal; NaN where `z` is not
-/// finite.
-pub fn effective_rank(z: &Tensor) -> f64 {
-    let z = exact(z);
-    let centred = &z - z.mean_dim([0i64].as_slice(), true, Kind::Double);
-    // Rounding of the mean leaves something of rows that are all equal.
-    let rounding = z.square().sum(Kind::Double).double_value(&[]) * f64::EPSILON;
-    let spectrum = squared_singular_values(&centred);
-    if spectrum.iter().sum::<f64>() <= rounding {
-        return 0.0;
-    }
-    entropy_rank(spectrum.into_iter(), 0.0)
-}
-
 /// What is watched during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Health {
     /// See [`std_of_normalised`].
     pub std: f64,
-    /// See [`rankme`].
+    /// See [`rankme`](super::spectrum::rankme).
     pub rank: f64,
     pub rows: i64,
     pub width: i64,
@@ -126,38 +99,10 @@ impl Health {
     }
 }
 
-fn exact(z: &Tensor) -> Tensor {
-    z.detach().to_device(Device::Cpu).to_kind(Kind::Double)
-}
-
-/// The squared singular values of a matrix, ascending. Empty for an empty matrix, NaN where it is not finite.
-fn squared_singular_values(z: &Tensor) -> Vec<f64> {
-    let (rows, columns) = (z.size()[0], z.size()[1]);
-    if rows == 0 || columns == 0 {
-        return Vec::new();
-    }
-    let gram = if rows < columns { z.matmul(&z.tr()) } else { z.tr().matmul(z) };
-    if gram.isfinite().all().int64_value(&[]) == 0 {
-        return vec![f64::NAN];
-    }
-    let values = gram.linalg_eigvalsh("L");
-    // Of a Gram matrix none is negative but by rounding.
-    (0..values.size()[0]).map(|index| values.double_value(&[index]).max(0.0)).collect()
-}
-
-/// exp(−Σ p ln p) with p = value / Σ values + ε; 0 where all values are 0.
-fn entropy_rank(values: impl Iterator<Item = f64>, epsilon: f64) -> f64 {
-    let values: Vec<f64> = values.collect();
-    let total: f64 = values.iter().sum();
-    if total == 0.0 {
-        return 0.0;
-    }
-    let shares = values.iter().map(|value| value / total + epsilon);
-    shares.map(|p| if p == 0.0 { 0.0 } else { -p * p.ln() }).sum::<f64>().exp()
-}
-
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     /// sin(0.7 i + 1.3 j + 0.1 i j), `[n, d]`.
@@ -180,37 +125,6 @@ mod tests {
     }
 
     #[test]
-    fn rankme_has_its_published_values() {
-        close(rankme(&waves(16, 6)), 4.922_990_96);
-        close(rankme(&waves(16, 6).tr()), 4.922_990_96);
-        close(rankme(&Tensor::eye(4, (Kind::Double, Device::Cpu))), 4.000_000_62);
-        close(rankme(&Tensor::ones([8, 4], (Kind::Double, Device::Cpu))), 1.000_004_7);
-    }
-
-    #[test]
-    fn rankme_from_the_gram_matrix_agrees_with_singular_values() {
-        let z = gaussian(64, 20).matmul(&gaussian(20, 96));
-        let (_, exact, _) = z.to_kind(Kind::Double).svd(true, false);
-        let values = (0..64).map(|index| exact.double_value(&[index]));
-        let wanted = entropy_rank(values, RANKME_EPSILON);
-        // 44 singular values of zero, each 1.5e-8 of the largest or less, times −ln p.
-        assert!((rankme(&z) / wanted - 1.0).abs() < 1e-5, "{} {wanted}", rankme(&z));
-    }
-
-    #[test]
-    fn rankme_of_gaussian_noise_stays_below_its_finite_sample_ceiling() {
-        let found = rankme(&gaussian(256, 128));
-        // Seed-dependent within 1.
-        assert!((found - 118.5).abs() < 1.0, "{found}");
-    }
-
-    #[test]
-    fn the_effective_rank_has_its_published_value() {
-        close(effective_rank(&waves(16, 6)), 4.130_305_99);
-        close(effective_rank(&(waves(16, 6) + 10.0)), 4.130_305_99);
-    }
-
-    #[test]
     fn the_deviation_has_its_published_value() {
         close(std_of_normalised(&waves(8, 4)), 0.529_292_53);
         close(std_of_normalised(&(waves(8, 4) * 30.0)), 0.529_292_53);
@@ -219,17 +133,15 @@ mod tests {
     #[test]
     fn equal_rows_have_no_spread() {
         let same = Tensor::full([8, 4], 0.3, (Kind::Float, Device::Cpu));
-        assert_eq!(effective_rank(&same), 0.0);
         assert!(std_of_normalised(&same) < 1e-15);
         let zeros = Tensor::zeros([8, 4], (Kind::Float, Device::Cpu));
-        assert_eq!([rankme(&zeros), effective_rank(&zeros), std_of_normalised(&zeros)], [0.0; 3]);
+        assert_eq!(std_of_normalised(&zeros), 0.0);
     }
 
     #[test]
     fn numbers_that_are_not_finite_are_a_symptom_not_a_panic() {
         let mut z = gaussian(8, 4);
         let _ = z.fill_(f64::NAN);
-        assert!(rankme(&z).is_nan() && effective_rank(&z).is_nan());
         assert_eq!(Health::of(&z).symptom(), Some(Symptom::NotFinite));
     }
 

@@ -5,11 +5,13 @@
 
 pub mod health;
 pub mod info_nce;
+pub mod spectrum;
 pub mod vicreg;
 
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+pub(crate) use spectrum::{exact, rankme};
 
 /// N and D of two equal `[N, D]` with N > 1.
 pub(crate) fn expect_pair(place: &'static str, a: &Tensor, b: &Tensor) -> Result<(i64, i64)> {

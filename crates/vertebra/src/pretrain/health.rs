@@ -48,7 +48,8 @@ pub fn knn_of(encoder: &Encoder, source: &Arc<dyn Source>, seed: u64) -> Result<
     let options = ExtractOptions::default();
     let voters = encoder.extract_samples(source, voting, &options)?;
     let queries = encoder.extract_samples(source, asking, &options)?;
-    let outcome = knn::evaluate(&voters, &queries, &encoder.name, &knn::KnnConfig::default())?;
+    let config = knn::KnnConfig::default();
+    let outcome = knn::evaluate(&voters, &[("", &queries)], &encoder.name, &config)?;
     Ok(outcome.scores.first().map(|score| score.value))
 }
 

@@ -102,6 +102,49 @@ pub fn layer_scale(decay: f64, layer: usize, blocks: usize) -> f64 {
     decay.powi((blocks + 1) as i32 - layer as i32)
 }
 
+/// Where a backbone's names count its layers, and the layer of number 0: timm's blocks of a transformer, torchvision's
+/// stages of a ResNet, timm's of ConvNeXt and of Swin.
+const NUMBERED: [(&str, usize); 4] = [("blocks.", 1), ("layer", 0), ("stages.", 1), ("layers.", 1)];
+/// What comes after the last numbered layer.
+const LAST: [&str; 4] = ["norm.*", "fc_norm.*", "head.*", "classifier.*"];
+/// Embeddings that do not decay although they have more than one dimension, as in timm and MAE.
+const EMBEDDINGS: [&str; 3] = ["cls_token", "reg_token", "pos_embed"];
+
+/// Rules for fine-tuning: rates fall from the head to the embeddings by [`layer_scale`], and what the
+/// [`standard_rules`] exempt, class tokens and positions too, does not decay.
+///
+/// Layers are told from the names: `blocks.3.…`, `layer2.…`, `stages.1.…` or `layers.1.…` (a ResNet's or a Swin's
+/// layer is a stage, timm's coarse grouping). The last norm and the head, here `classifier.…`, come after them; what
+/// is not numbered comes before.
+pub fn layered_rules(params: &BTreeMap<String, Tensor>, decay: f64) -> Vec<Rule> {
+    let layers: BTreeMap<usize, String> = params.keys().filter_map(|name| numbered(name)).collect();
+    let depth = layers.keys().last().copied().unwrap_or(0);
+    let at = |name: &str, layer| Rule {
+        lr_scale: layer_scale(decay, layer, depth),
+        ..Rule::named(name)
+    };
+    let mut claims: Vec<Rule> = layers.iter().map(|(&layer, name)| at(name, layer)).collect();
+    claims.extend(LAST.map(|name| at(name, depth + 1)));
+    claims.push(at("*", 0));
+    let parts = |rule: &Rule| {
+        let vectors = Rule { max_dims: Some(1), ..rule.clone().exempt() };
+        // Swin's table of biases has two dimensions and is exempt in its authors' code.
+        let name = format!("{}relative_position_bias_table", rule.name);
+        [vectors, Rule { name, ..rule.clone().exempt() }, rule.clone()]
+    };
+    let embeddings = EMBEDDINGS.map(|name| at(name, 0).exempt());
+    embeddings.into_iter().chain(claims.iter().flat_map(parts)).collect()
+}
+
+/// The layer that a parameter belongs to, and the pattern of all names in it.
+fn numbered(name: &str) -> Option<(usize, String)> {
+    NUMBERED.iter().find_map(|(prefix, first)| {
+        let number = name.strip_prefix(prefix)?.split('.').next()?;
+        let layer = number.parse::<usize>().ok()? + first;
+        Some((layer, format!("{prefix}{number}.*")))
+    })
+}
+
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
@@ -204,6 +247,76 @@ mod tests {
         for (layer, wanted) in wanted.into_iter().enumerate() {
             // The oracle has eight decimals.
             assert!((layer_scale(0.65, layer, 12) - wanted).abs() < 5e-9, "layer {layer}");
+        }
+    }
+
+    /// `(factor on the rate, factor on the decay)` of a parameter.
+    fn granted(groups: &[Group], name: &str) -> (f64, f64) {
+        let of = |group: &&Group| group.names.iter().any(|it| it == name);
+        let group = groups.iter().find(of).unwrap();
+        (group.lr_scale, group.decay)
+    }
+
+    #[test]
+    fn layered_rules_give_each_block_of_a_transformer_its_rate() {
+        let names: Vec<String> =
+            (0..12).map(|block| format!("blocks.{block}.attn.qkv.weight")).collect();
+        let mut shapes: Vec<(&str, &[i64])> =
+            names.iter().map(|name| (name.as_str(), [6, 2].as_slice())).collect();
+        shapes.extend_from_slice(&[
+            ("blocks.11.norm1.weight", &[2]),
+            ("classifier.bias", &[3]),
+            ("classifier.weight", &[3, 2]),
+            ("cls_token", &[1, 1, 2]),
+            ("norm.weight", &[2]),
+            ("patch_embed.proj.weight", &[2, 3, 4, 4]),
+            ("pos_embed", &[1, 5, 2]),
+        ]);
+        let params = params(&shapes);
+        let groups = assign(&params, &layered_rules(&params, 0.65)).unwrap();
+        for (block, name) in names.iter().enumerate() {
+            assert_eq!(granted(&groups, name), (layer_scale(0.65, block + 1, 12), 1.));
+        }
+        let embeddings = layer_scale(0.65, 0, 12);
+        assert_eq!(granted(&groups, "cls_token"), (embeddings, 0.));
+        assert_eq!(granted(&groups, "pos_embed"), (embeddings, 0.));
+        assert_eq!(granted(&groups, "patch_embed.proj.weight"), (embeddings, 1.));
+        assert_eq!(granted(&groups, "blocks.11.norm1.weight"), (0.65, 0.));
+        assert_eq!(granted(&groups, "norm.weight"), (1., 0.));
+        assert_eq!(granted(&groups, "classifier.weight"), (1., 1.));
+        assert_eq!(granted(&groups, "classifier.bias"), (1., 0.));
+    }
+
+    #[test]
+    fn layered_rules_know_the_stages_of_the_other_families() {
+        for (shapes, wanted) in [
+            (["conv1.weight", "layer1.0.conv1.weight", "layer4.1.conv2.weight"], [5, 4, 1]),
+            (
+                [
+                    "stem.0.weight",
+                    "stages.0.blocks.0.conv_dw.weight",
+                    "stages.3.downsample.1.weight",
+                ],
+                [5, 4, 1],
+            ),
+            (
+                [
+                    "patch_embed.proj.weight",
+                    "layers.0.blocks.0.attn.relative_position_bias_table",
+                    "layers.3.x.weight",
+                ],
+                [5, 4, 1],
+            ),
+            (["conv.weight", "a.weight", "head.norm"], [1, 1, 1]),
+        ] {
+            let params = params(&shapes.map(|name| (name, [2i64, 2].as_slice())));
+            let groups = assign(&params, &layered_rules(&params, 0.5)).unwrap();
+            for (name, power) in shapes.iter().zip(wanted) {
+                let (scale, decay) = granted(&groups, name);
+                let wanted = if name.starts_with("head.") { 1. } else { 0.5f64.powi(power) };
+                assert_eq!(scale, wanted, "{name}");
+                assert_eq!(decay == 0., name.ends_with("bias_table"), "{name}");
+            }
         }
     }
 }

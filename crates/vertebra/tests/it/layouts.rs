@@ -406,3 +406,24 @@ fn a_file_a_folder_and_a_named_file_open_the_same_encoder() {
     assert!(error(&format!("vit_small={text}")).contains("this is a ResNet-18"));
     assert!(error(&format!("resnet5={text}")).contains("no architecture is called"));
 }
+
+/// DINO's checkpoint, with its dictionaries as dotted names.
+#[test]
+fn a_prefix_is_opened_to_the_teacher_of_a_training_checkpoint() {
+    let config = BackboneConfig::Resnet18(ResNetConfig { width: 8, ..ResNetConfig::default() });
+    let one = || Tensor::ones([3], (Kind::Float, Device::Cpu));
+    let wanted = variables(&config);
+    let mut file = Tensors::from([
+        ("teacher.module.head.mlp.0.weight".to_string(), one()),
+        ("dino_loss.center".to_string(), one()),
+        ("optimizer.state.0.exp_avg".to_string(), one()),
+    ]);
+    for (name, tensor) in &wanted {
+        file.insert(format!("teacher.module.backbone.{name}"), tensor.shallow_clone());
+        file.insert(format!("student.module.backbone.{name}"), tensor + 1.0);
+    }
+    let it = recognise(Path::new("no-folder/w"), file, None).unwrap();
+    assert_eq!((it.backbone, it.under.as_str()), (config, "teacher.module.backbone."));
+    assert!(it.tensors.iter().all(|(name, tensor)| tensor.equal(&wanted[name])));
+    assert_eq!(it.left_out.len(), 3 + wanted.len());
+}

@@ -6,13 +6,16 @@ mod accumulate;
 mod budgets;
 mod channels;
 mod contract;
+mod frozen;
 mod layering;
 mod layouts;
 mod parity;
 mod parity_convswin;
 mod parity_vit;
 mod pretrain;
+mod ranking;
 mod recipe;
+mod weight_files;
 
 use std::collections::BTreeMap;
 use std::fs;

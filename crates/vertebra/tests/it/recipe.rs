@@ -154,14 +154,14 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
 #[test]
 fn networks_that_cannot_be_built_or_fed_are_refused_with_their_field() {
     let wrong = [
-        ("name = \"convnext_tiny\"", "views.size"),
+        ("name = \"convnext_tiny\"", "views.0.size"),
         ("name = \"convnext_tiny\"\npatch = 0", "backbone.patch"),
         ("name = \"convnextv2_atto\"\npatch = 33", "backbone.patch"),
         ("name = \"swin_tiny\"\nimage = 30", "backbone.patch"),
         ("name = \"swin_tiny\"\nwindow = 0", "backbone.window"),
         ("name = \"swinv2_tiny\"\nwindow = 65", "backbone.window"),
-        ("name = \"swinv2_tiny\"\nimage = 64\npatch = 64", "views.size"),
-        ("name = \"vit_tiny\"\nimage = 64\npatch = 64", "views.size"),
+        ("name = \"swinv2_tiny\"\nimage = 64\npatch = 64", "views.0.size"),
+        ("name = \"vit_tiny\"\nimage = 64\npatch = 64", "views.0.size"),
     ];
     for (backbone, wanted) in wrong {
         match with_backbone(backbone).check() {

@@ -6,16 +6,12 @@ use pixels::draw::{Draw, Purpose};
 use tch::{Device, Kind, Tensor};
 
 use super::LinearConfig;
-use crate::evaluation::Labelled;
+use crate::evaluation::{Labelled, Standard, label_tensor};
 
 const MOMENTUM: f64 = 0.9;
 
 /// Standard deviation of the initial weights (DINO, DINOv2); biases start at 0.
 const INITIAL_STD: f64 = 0.01;
-
-/// Added to a dimension's variance, as a share of its squared mean: what varies by less than 1e-5 of itself is
-/// rounding. (MAE adds 1e-6 to all, which would drown dimensions of small scale.)
-const VARIANCE_SHARE: f64 = 1e-10;
 
 /// The most logits that are held at once when a table is judged: 16 MiB.
 const LOGITS: usize = 1 << 22;
@@ -30,9 +26,7 @@ pub(super) struct Setting {
 
 /// S classifiers of C classes over standardised features of D dimensions.
 pub(super) struct Fitted {
-    /// Mean and 1 / deviation of the training rows, `[D]`.
-    mean: Tensor,
-    scale: Tensor,
+    standard: Standard,
     head: Head,
     classes: usize,
 }
@@ -52,8 +46,8 @@ pub(super) fn fit(
     settings: &[Setting],
     config: &LinearConfig,
 ) -> Fitted {
-    let (mean, scale) = moments(&rows.x);
-    let x = (&rows.x - &mean) * &scale;
+    let standard = Standard::of(&rows.x);
+    let x = standard.apply(&rows.x);
     let (n, device) = (rows.y.len(), x.device());
     let labels = label_tensor(&rows.y, device);
     let batch = config.batch.min(n);
@@ -94,7 +88,7 @@ pub(super) fn fit(
             }
         }
     }
-    Fitted { mean, scale, head, classes }
+    Fitted { standard, head, classes }
 }
 
 impl Head {
@@ -121,7 +115,9 @@ impl Head {
     pub(super) fn gradient(&self, x: &Tensor, labels: &Tensor, classes: usize) -> Self {
         let n = x.size()[0];
         let wanted = labels.one_hot(classes as i64).tr().to_kind(x.kind());
-        let error = (self.logits(x, classes).softmax(1, None) - wanted) / n as f64;
+        let mut error = self.logits(x, classes).softmax(1, None);
+        error -= wanted;
+        error /= n as f64;
         let error = error.view([-1, n]);
         Self {
             weights: error.matmul(x),
@@ -131,34 +127,20 @@ impl Head {
 }
 
 impl Fitted {
-    pub(super) fn settings(&self) -> usize {
-        self.head.bias.size()[0] as usize / self.classes
-    }
-
-    /// Calls `look` with the logits `[S, C, n]` and the labels `[n]` of the rows, part by part, in order.
-    pub(super) fn for_each_logits(&self, rows: &Labelled, mut look: impl FnMut(&Tensor, &Tensor)) {
-        let labels = label_tensor(&rows.y, rows.x.device());
-        let total = rows.y.len() as i64;
-        let part = (LOGITS / (self.settings() * self.classes)).max(1) as i64;
+    /// Calls `look` with the logits `[S, C, n]` of the rows `x [N, D]`, part by part, in order.
+    fn for_each_logits(&self, x: &Tensor, mut look: impl FnMut(&Tensor)) {
+        let total = x.size()[0];
+        let part = (LOGITS / self.head.bias.numel()).max(1) as i64;
         for first in (0..total).step_by(part as usize) {
-            let count = part.min(total - first);
-            let x = (rows.x.narrow(0, first, count) - &self.mean) * &self.scale;
-            look(&self.head.logits(&x, self.classes), &labels.narrow(0, first, count));
+            let rows = x.narrow(0, first, part.min(total - first));
+            look(&self.head.logits(&self.standard.apply(&rows), self.classes));
         }
     }
-}
 
-/// Mean and 1 / deviation per dimension, `[D]` each.
-fn moments(x: &Tensor) -> (Tensor, Tensor) {
-    let mean = x.mean_dim([0i64].as_slice(), false, Kind::Float);
-    let variance = x.var_dim([0i64].as_slice(), false, false);
-    let floor = mean.square() * VARIANCE_SHARE;
-    // Features that never change at all have no deviation: they stay 0.
-    let scale = (variance + floor).clamp_min(1e-30).rsqrt();
-    (mean, scale)
-}
-
-fn label_tensor(labels: &[u32], device: Device) -> Tensor {
-    let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
-    Tensor::from_slice(&labels).to_device(device)
+    /// The log-probabilities `[N, C]` of the rows `x [N, D]` with each setting.
+    pub(super) fn log_probabilities(&self, x: &Tensor) -> Vec<Tensor> {
+        let mut parts = Vec::new();
+        self.for_each_logits(x, |logits| parts.push(logits.log_softmax(1, None).transpose(1, 2)));
+        Tensor::cat(&parts, 1).unbind(0)
+    }
 }

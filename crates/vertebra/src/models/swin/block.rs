@@ -1,6 +1,7 @@
 //! A Swin block: attention inside windows, which every second block shifts by half a window, then an MLP.
 
 use tch::{Kind, Tensor, nn};
+use torch_bridge::frozen::Then;
 
 use super::attention::Attention;
 use super::{EPSILON, LayerNorm, Linear, Version, sides};
@@ -103,10 +104,15 @@ impl Block {
         }
     }
 
+    pub fn freeze(&mut self, kind: Kind) {
+        self.fc1.freeze(kind);
+        self.fc2.freeze(kind);
+    }
+
     /// `[N, H, W, D]` → the same. `mask` is that of the stage's windows, and read by shifted blocks only.
     pub fn forward(&self, x: &Tensor, windows: Windows, mask: Option<&Tensor>) -> Tensor {
         let attend = |x: &Tensor| self.attend(x, windows, mask);
-        let mlp = |x: &Tensor| self.fc2.forward(&self.fc1.forward(x).gelu("none"));
+        let mlp = |x: &Tensor| self.fc2.forward(&self.fc1.forward_then(x, Then::Gelu));
         match self.version {
             Version::V1 => {
                 let x = x + attend(&self.norm1.forward(x));

@@ -1,7 +1,8 @@
 //! What a vision transformer is made of: blocks, and the pooling that is itself an attention.
 
-use tch::Tensor;
 use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
+use torch_bridge::frozen::Then;
 
 use super::{Mlp, Shape, VitConfig};
 use crate::models::layers::{LayerNorm, Linear, truncated_normal};
@@ -40,6 +41,12 @@ impl Block {
         }
     }
 
+    pub fn freeze(&mut self, kind: Kind) {
+        self.qkv.freeze(kind);
+        self.proj.freeze(kind);
+        self.mlp.freeze(kind);
+    }
+
     /// `[N, T, D]` → the same.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let x = x + scaled(self.attention(&self.norm1.forward(x)), self.ls1.as_ref());
@@ -47,11 +54,12 @@ impl Block {
     }
 
     fn attention(&self, x: &Tensor) -> Tensor {
-        let (n, t, d) = x.size3().expect("tokens have three dimensions");
-        let qkv = self.qkv.forward(x).reshape([n, t, 3, self.heads, d / self.heads]);
+        // The number of images stays unnamed: an exported trace takes any.
+        let (_, t, d) = x.size3().expect("tokens have three dimensions");
+        let qkv = self.qkv.forward(x).reshape([-1, t, 3, self.heads, d / self.heads]);
         let qkv = qkv.permute([2, 0, 3, 1, 4]);
         let [q, k, v] = [0, 1, 2].map(|i| qkv.select(0, i));
-        self.proj.forward(&attend(&q, &k, &v).transpose(1, 2).reshape([n, t, d]))
+        self.proj.forward(&attend(&q, &k, &v).transpose(1, 2).reshape([-1, t, d]))
     }
 }
 
@@ -85,13 +93,13 @@ impl AttentionPool {
 
     /// `[N, T, D]` → `[N, D]`.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
-        let (n, t, d) = tokens.size3().expect("tokens have three dimensions");
+        let (_, t, d) = tokens.size3().expect("tokens have three dimensions");
         let head = d / self.heads;
         let q = self.q.forward(&self.latent).reshape([1, self.heads, 1, head]);
-        let q = q.expand([n, -1, -1, -1], false);
-        let kv = self.kv.forward(tokens).reshape([n, t, 2, self.heads, head]);
+        let kv = self.kv.forward(tokens).reshape([-1, t, 2, self.heads, head]);
         let kv = kv.permute([2, 0, 3, 1, 4]);
-        let mixed = attend(&q, &kv.select(0, 0), &kv.select(0, 1)).reshape([n, d]);
+        let q = q.expand_as(&kv.select(0, 0).narrow(2, 0, 1));
+        let mixed = attend(&q, &kv.select(0, 0), &kv.select(0, 1)).reshape([-1, d]);
         let x = self.proj.forward(&mixed);
         &x + self.mlp.forward(&self.norm.forward(&x))
     }
@@ -120,15 +128,22 @@ impl FeedForward {
         }
     }
 
+    fn freeze(&mut self, kind: Kind) {
+        self.fc1.freeze(kind);
+        self.fc2.freeze(kind);
+    }
+
     /// `[…, D]` → the same.
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = self.fc1.forward(x);
         let hidden = match self.kind {
-            Mlp::Gelu => x.gelu("none"),
-            Mlp::GeluTanh => x.gelu("tanh"),
-            Mlp::QuickGelu => (&x * 1.702).sigmoid() * x,
+            Mlp::Gelu => self.fc1.forward_then(x, Then::Gelu),
+            Mlp::GeluTanh => self.fc1.forward_then(x, Then::GeluTanh),
+            Mlp::QuickGelu => {
+                let x = self.fc1.forward(x);
+                (&x * 1.702).sigmoid() * x
+            }
             Mlp::Swiglu => {
-                let halves = x.chunk(2, -1);
+                let halves = self.fc1.forward(x).chunk(2, -1);
                 halves[0].silu() * &halves[1]
             }
         };

@@ -1,0 +1,136 @@
+//! A copy of an encoder under a linear classifier, and what it says of images.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pixels::draw::{Draw, Purpose};
+use pixels::loader::prepared;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::Result;
+use crate::evaluation::{Answers, Encoder, LabelledImages, label_tensor};
+use crate::hardware;
+use crate::models::{Mode, no_tap, weights};
+use crate::training::checkpoint::{Checkpoint, EncoderSpec, Header};
+
+/// Standard deviation of the classifier's initial weights, as in the linear probe; its bias starts at 0.
+const INITIAL_STD: f64 = 0.01;
+
+/// What fine-tuning made.
+pub struct Tuned {
+    /// The tuned copy, under the name `tuned`.
+    pub encoder: Encoder,
+    pub spec: EncoderSpec,
+    /// `[K, D]` and `[K]`: logits are W·pooled + b.
+    pub weight: Tensor,
+    pub bias: Tensor,
+    /// Names of the classes by label; empty where there are none.
+    pub classes: Vec<String>,
+    /// Optimizer steps, and the seconds they took.
+    pub steps: u64,
+    pub seconds: f64,
+}
+
+impl Tuned {
+    /// The encoder before its first step, under a random classifier.
+    pub(super) fn new(
+        encoder: &Encoder,
+        spec: &EncoderSpec,
+        classes: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let encoder = Encoder { name: "tuned".into(), ..encoder.copied(spec)? };
+        let shape = [classes as i64, encoder.backbone.width()];
+        let mut stream = Draw::of_seed(seed).stream(Purpose::Training);
+        let values: Vec<f32> =
+            (0..shape[0] * shape[1]).map(|_| (stream.normal() * INITIAL_STD) as f32).collect();
+        let on = |tensor: Tensor| tensor.to_device(encoder.device).set_requires_grad(true);
+        Ok(Self {
+            weight: on(Tensor::from_slice(&values).view(shape)),
+            bias: on(Tensor::zeros([shape[0]], (Kind::Float, Device::Cpu))),
+            encoder,
+            spec: spec.clone(),
+            classes: Vec::new(),
+            steps: 0,
+            seconds: 0.0,
+        })
+    }
+
+    /// Writes `checkpoints/` in `folder`, which then opens as an encoder wherever a run folder does. The classifier is
+    /// in it too, as `classifier.weight` and `classifier.bias`.
+    pub fn save(&self, folder: &Path) -> Result<PathBuf> {
+        let backbone = self.encoder.variables.iter();
+        let mut model: BTreeMap<String, Tensor> = backbone
+            .map(|(name, tensor)| (format!("backbone.{name}"), tensor.shallow_clone()))
+            .collect();
+        model.insert("classifier.weight".into(), self.weight.shallow_clone());
+        model.insert("classifier.bias".into(), self.bias.shallow_clone());
+        let header = Header {
+            format: Checkpoint::FORMAT,
+            step: self.steps,
+            seconds: self.seconds,
+            encoder: self.spec.clone(),
+        };
+        Checkpoint { header, model, optimizer: BTreeMap::new() }.save(&folder.join("checkpoints"))
+    }
+
+    /// Everything that learns, by name: the backbone's own names, and `classifier.weight` and `classifier.bias`.
+    pub(super) fn parameters(&self) -> BTreeMap<String, Tensor> {
+        let own = [("classifier.weight", &self.weight), ("classifier.bias", &self.bias)];
+        let backbone = self.encoder.variables.iter().filter(|(_, tensor)| tensor.requires_grad());
+        backbone
+            .map(|(name, tensor)| (name.clone(), tensor))
+            .chain(own.map(|(name, tensor)| (name.to_string(), tensor)))
+            .map(|(name, tensor)| (name, tensor.shallow_clone()))
+            .collect()
+    }
+
+    /// `[n, C, S, S]` → logits `[n, K]` in f32.
+    pub(super) fn logits(&self, images: &Tensor, mode: Mode) -> Tensor {
+        let Encoder { device, autocast, ref backbone, .. } = self.encoder;
+        let logits = torch_bridge::autocast(device, autocast, || {
+            let pooled = backbone.forward(images, mode, &mut no_tap).pooled;
+            pooled.linear(&self.weight, Some(&self.bias))
+        });
+        logits.to_kind(Kind::Float)
+    }
+
+    /// What it says of all images that can be read, prepared as for a frozen encoder; `None` where that is not finite.
+    pub(super) fn answers(&self, images: &LabelledImages, batch: usize) -> Result<Option<Answers>> {
+        let encoder = &self.encoder;
+        let (source, samples) = (images.source.clone(), images.samples.clone());
+        let ways = encoder.ways(batch, hardware::cores(), None);
+        let batches = prepared(source, Some(samples), &encoder.preprocess, ways)?;
+        let (mut answers, mut labels) = (Vec::new(), Vec::<u32>::new());
+        let mut first_skipped = None;
+        for made in batches {
+            let mut made = made?;
+            let skipped = std::mem::take(&mut made.skipped);
+            first_skipped = first_skipped.or(skipped.into_iter().next());
+            if made.samples.is_empty() {
+                continue;
+            }
+            let images = encoder.images_of(&made);
+            let logits = tch::no_grad(|| self.logits(&images, Mode::Eval));
+            answers.push(logits.log_softmax(-1, Kind::Float).to_device(Device::Cpu));
+            labels.extend(made.labels.into_iter().flatten());
+        }
+        if answers.is_empty() {
+            let problem = first_skipped
+                .map_or(String::new(), |it| format!("; the first, {}: {}", it.name, it.problem));
+            return Err(super::usage(
+                &format!("none of the labelled images could be read{problem}"),
+                "check that these are images, and that they may be read",
+            ));
+        }
+        let log_probabilities = Tensor::cat(&answers, 0);
+        let sound = log_probabilities.isfinite().all().int64_value(&[]) == 1;
+        Ok(sound.then(|| Answers { log_probabilities, labels: label_tensor(&labels, Device::Cpu) }))
+    }
+
+    /// After the last step: the fingerprint of the new weights.
+    pub(super) fn settle(&mut self, steps: u64, seconds: f64) {
+        self.encoder.weights_hash = weights::fingerprint(&self.encoder.variables);
+        (self.steps, self.seconds) = (steps, seconds);
+    }
+}
