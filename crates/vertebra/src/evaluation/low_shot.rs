@@ -83,7 +83,7 @@ pub fn evaluate(
                 "C={} on features of length 1, {} draws of {rows} images{}",
                 config.c,
                 config.draws,
-                notes(test)
+                test.notes()
             );
             score.seconds = start.elapsed().as_secs_f64();
             outcome.scores.push(score);
@@ -180,10 +180,6 @@ fn mean_over_draws(
     (Score { interval, test: test.name.clone(), ..plain }, items)
 }
 
-fn notes(test: &Test) -> String {
-    if test.notes.is_empty() { String::new() } else { format!(" ({})", test.notes.join("; ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};
@@ -238,7 +234,8 @@ mod tests {
         let all: Vec<usize> = (0..40).collect();
         let whole = Size::Shots(3).episode(&rows(&y, &all), 0, 5);
         // Another encoder's table lacks some images that were not drawn.
-        let kept: Vec<usize> = all.into_iter().filter(|it| whole.contains(it) || it % 3 > 0).collect();
+        let kept: Vec<usize> =
+            all.into_iter().filter(|it| whole.contains(it) || it % 3 > 0).collect();
         let labels: Vec<u32> = kept.iter().map(|&row| y[row]).collect();
         let found = Size::Shots(3).episode(&rows(&labels, &kept), 0, 5);
         let found: Vec<usize> = found.into_iter().map(|row| kept[row]).collect();

@@ -127,7 +127,12 @@ fn choose(task: &Task, config: &MlpConfig) -> Result<Chosen> {
     })?;
     let text = format!(
         "lr={} wd={} of {settings}, epoch {epochs} of {}, {:.3} held out, {} layers {} wide",
-        setting.lr, setting.weight_decay, config.epochs, trial.accuracy, config.layers, config.width
+        setting.lr,
+        setting.weight_decay,
+        config.epochs,
+        trial.accuracy,
+        config.layers,
+        config.width
     );
     Ok(Chosen { setting, epochs, held: (found, held.y), text })
 }
@@ -166,7 +171,8 @@ impl MlpConfig {
     ) -> Perceptron {
         tch::manual_seed(self.seed as i64);
         let store = nn::VarStore::new(rows.x.device());
-        let perceptron = Perceptron::new(&store.root(), self, Standard::of(&rows.x), classes as i64);
+        let perceptron =
+            Perceptron::new(&store.root(), self, Standard::of(&rows.x), classes as i64);
         let Setting { lr, weight_decay: wd } = setting;
         let sgd = nn::Sgd { momentum: MOMENTUM, dampening: 0.0, wd, nesterov: false };
         // Only an empty store is refused.
@@ -185,8 +191,9 @@ impl MlpConfig {
                 optimizer.set_lr(rate * 0.5 * (1.0 + (PI * done).cos()));
                 let chosen = Tensor::from_slice(chosen).to_device(rows.x.device());
                 let logits = perceptron.logits(&rows.x.index_select(0, &chosen), Mode::Train);
-                optimizer
-                    .backward_step(&logits.cross_entropy_for_logits(&labels.index_select(0, &chosen)));
+                optimizer.backward_step(
+                    &logits.cross_entropy_for_logits(&labels.index_select(0, &chosen)),
+                );
             }
             look(epoch + 1, &perceptron);
         }
@@ -217,9 +224,10 @@ impl Perceptron {
     /// `[n, C]` of rows `[n, D]`.
     fn logits(&self, x: &Tensor, mode: Mode) -> Tensor {
         let x = self.standard.apply(x);
-        let inner = self.hidden.iter().fold(x, |x, (linear, norm)| {
-            norm.forward(&linear.forward(&x), mode).relu()
-        });
+        let inner = self
+            .hidden
+            .iter()
+            .fold(x, |x, (linear, norm)| norm.forward(&linear.forward(&x), mode).relu());
         self.last.forward(&inner)
     }
 
@@ -295,7 +303,8 @@ mod tests {
             let labels = (0..rows).map(|row| Some(row as u32 % 2)).collect();
             FeatureTable::new(x, labels, Vec::new()).unwrap()
         };
-        let score = |n| evaluate(&of(n), &[("", &of(10))], "x", &quick()).map(|it| it.scores[0].value);
+        let score =
+            |n| evaluate(&of(n), &[("", &of(10))], "x", &quick()).map(|it| it.scores[0].value);
         assert!(score(30).unwrap().is_finite() && score(4).unwrap().is_finite());
         let error = score(2).unwrap_err();
         assert!(error.to_string().contains("three labelled training images"), "{error}");

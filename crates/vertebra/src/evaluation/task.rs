@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Kind, Tensor};
 
-use super::FeatureTable;
+use super::{FeatureTable, Units};
 use crate::error::{Error, Result};
 
 /// A training table and its test tables.
@@ -53,7 +53,10 @@ impl Task {
     /// not speak of the same features; where training has one class only; and where a test shares no class with it.
     pub(crate) fn new(train: &FeatureTable, tests: &[(&str, &FeatureTable)]) -> Result<Self> {
         if tests.is_empty() {
-            return Err(usage("there is no test table".into(), "give one table or more to be tested on"));
+            return Err(usage(
+                "there is no test table".into(),
+                "give one table or more to be tested on",
+            ));
         }
         let (mut rows, unlabelled) = labelled(train, "training")?;
         let seen: BTreeSet<u32> = rows.y.iter().copied().collect();
@@ -63,14 +66,16 @@ impl Task {
                 "give a source with two classes or more",
             ));
         }
-        let place: BTreeMap<u32, u32> = (0..).zip(&seen).map(|(place, &label)| (label, place)).collect();
+        let place: BTreeMap<u32, u32> =
+            (0..).zip(&seen).map(|(place, &label)| (label, place)).collect();
         rows.y = rows.y.iter().map(|label| place[label]).collect();
         let known = Known { table: train, place };
         let mut task = Self { train: rows, tests: Vec::new(), classes: seen.len() };
         for (index, (name, table)) in tests.iter().enumerate() {
             let mut test = known.test(name, table, index > 0)?;
             if unlabelled > 0 {
-                test.notes.insert(0, format!("{unlabelled} training samples without labels left out"));
+                test.notes
+                    .insert(0, format!("{unlabelled} training samples without labels left out"));
             }
             task.tests.push(test);
         }
@@ -81,11 +86,20 @@ impl Task {
     pub(crate) fn refuse_own_training(&self, probe: &str) -> Result<()> {
         if self.tests.iter().any(|test| test.is_train) {
             return Err(usage(
-                format!("{probe}: the training and the test table are the same: the probe would be judged on what it learned"),
+                format!(
+                    "{probe}: the training and the test table are the same: the probe would be judged on what it learned"
+                ),
                 "give another source as test",
             ));
         }
         Ok(())
+    }
+}
+
+impl Test {
+    /// The notes as the end of a setting: ` (2 test samples without labels left out; leave-one-out)`.
+    pub(crate) fn notes(&self) -> String {
+        if self.notes.is_empty() { String::new() } else { format!(" ({})", self.notes.join("; ")) }
     }
 }
 
@@ -138,6 +152,9 @@ impl Known<'_> {
             let count = answers.iter().filter(|&&may| may).count();
             notes.push(format!("answers limited to its {count} classes"));
         }
+        if let Units::Groups(groups) = Units::of(&rows.groups, rows.y.len()) {
+            notes.push(format!("intervals over {} groups", groups.len()));
+        }
         let is_train = self.table.is_same(table);
         Ok(Test { name: name.into(), rows, is_train, answers, notes })
     }
@@ -180,7 +197,9 @@ fn labelled(table: &FeatureTable, role: &str) -> Result<(Labelled, usize)> {
     let all = table.labels.len();
     if y.is_empty() {
         return Err(usage(
-            format!("the {role} source has no labels ({all} samples), and this protocol needs them"),
+            format!(
+                "the {role} source has no labels ({all} samples), and this protocol needs them"
+            ),
             "give a labelled source, such as a folder with one sub-folder per class",
         ));
     }

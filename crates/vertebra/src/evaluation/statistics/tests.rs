@@ -100,12 +100,10 @@ fn groups_of_equal_items_have_the_interval_of_their_number() {
 
 #[test]
 fn items_without_company_are_units_of_their_own() {
-    assert_eq!(units(&[Some(5), None, Some(5), None, Some(2)], 5), [
-        vec![0, 2],
-        vec![1],
-        vec![3],
-        vec![4]
-    ]);
+    assert_eq!(
+        units(&[Some(5), None, Some(5), None, Some(2)], 5),
+        [vec![0, 2], vec![1], vec![3], vec![4]]
+    );
     assert!(matches!(Units::of(&[], 3), Units::Items(3)));
     assert!(matches!(Units::of(&[Some(1), Some(2)], 2), Units::Items(2)));
 }
@@ -129,8 +127,9 @@ fn an_independent_difference_has_the_variance_of_both() {
 #[test]
 fn a_comparison_of_two_classifiers_counts_where_they_differ() {
     // 12 items that only the first has right and 25 that only the second has, of a hundred.
-    let a: Vec<f64> = (0..100).map(|i| f64::from(u8::from(i < 12 || i >= 60))).collect();
-    let b: Vec<f64> = (0..100).map(|i| f64::from(u8::from((12..37).contains(&i) || i >= 60))).collect();
+    let a: Vec<f64> = (0..100).map(|i| f64::from(u8::from(!(12..60).contains(&i)))).collect();
+    let b: Vec<f64> =
+        (0..100).map(|i| f64::from(u8::from((12..37).contains(&i) || i >= 60))).collect();
     let found = Comparison::paired(&a, &b, &[]).unwrap();
     close(found.difference, -0.13, 1e-12);
     close(found.p.unwrap(), 0.047_031_03, PRINTED);
