@@ -155,13 +155,7 @@ struct Sheet<'a> {
 impl<'a> Sheet<'a> {
     fn new(origin: Origin<'a>, fitted: &Fitted, test: &'a Test) -> Self {
         let units = Units::of(&test.rows.groups, test.rows.y.len());
-        let mut notes = test.notes.clone();
-        if let Units::Groups(groups) = &units {
-            notes.push(format!("intervals over {} groups", groups.len()));
-        }
-        let notes =
-            if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
-        Self { origin, setting: fitted.setting.clone() + &notes, test, units }
+        Self { origin, setting: fitted.setting.clone() + &test.notes(), test, units }
     }
 
     fn own(&self, answers: &Answers, fitted: &Fitted) -> Vec<Score> {
@@ -183,9 +177,10 @@ impl<'a> Sheet<'a> {
             let scaled = Answers::of(&scaled, &answers.labels, None);
             let (ece, _) = calibration_error(&scaled.confidence, right, BINS);
             let mut found = [self.plain("ece_scaled", ece), self.loss("nll_scaled", &scaled)];
+            let rows = labels.len();
+            let how = format!(", scaled by T={temperature:.3} of {rows} held-out rows");
             for score in &mut found {
-                let rows = labels.len();
-                score.setting += &format!(", scaled by T={temperature:.3} of {rows} held-out rows");
+                score.setting.push_str(&how);
             }
             scores.extend(found);
         }

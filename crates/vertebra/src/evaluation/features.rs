@@ -104,7 +104,8 @@ impl FeatureTable {
         }
         let samples = (0..labels.len()).collect();
         let (skipped, groups) = (Vec::new(), Vec::new());
-        Ok(Self { x: x.to_kind(Kind::Float), labels, samples, skipped, classes, groups })
+        let x = if x.kind() == Kind::Float { x } else { x.to_kind(Kind::Float) };
+        Ok(Self { x, labels, samples, skipped, classes, groups })
     }
 
     /// Whether both hold the same features of the same samples.

@@ -54,7 +54,8 @@ pub fn evaluate(
     let k = config.k.min(task.train.y.len() - usize::from(alone));
     let mut setting = format!("k={k} T={}", config.temperature);
     if k < config.k {
-        setting += &format!(" (k reduced from {}: all of the training table)", config.k);
+        let reduced = format!(" (k reduced from {}: all of the training table)", config.k);
+        setting.push_str(&reduced);
     }
     let (learned, held) = task.train.split(0);
     let held = (!held.is_empty()).then(|| task.train.pick(&held));
@@ -134,6 +135,7 @@ fn votes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::recorded;
 
     const TRAIN: [([f32; 2], u32); 7] = [
         ([1.0, 0.0], 0),
@@ -189,6 +191,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn probabilities_are_the_recorded_shares_of_the_votes() {
+        let file = recorded();
+        let part = |name: &str| {
+            let rows: Vec<Vec<f32>> = serde_json::from_value(file[name]["x"].clone()).unwrap();
+            let y: Vec<u32> = serde_json::from_value(file[name]["y"].clone()).unwrap();
+            let x = Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1]);
+            let samples = (0..y.len()).collect();
+            Labelled { x, y, groups: Vec::new(), samples }
+        };
+        let shares: Vec<Vec<f64>> = serde_json::from_value(file["knn"].clone()).unwrap();
+        let config = KnnConfig::default();
+        let voters = Voters::of(&part("train"), 5, &config);
+        let found = voters.log_probabilities(&part("test").x.narrow(0, 0, 8), false).exp();
+        for (row, wanted) in shares.iter().enumerate() {
+            for (class, wanted) in wanted.iter().enumerate() {
+                let found = found.double_value(&[row as i64, class as i64]);
+                let wanted = wanted * (1.0 - SPREAD) + SPREAD / 5.0;
+                // f32 similarities divided by 0.07.
+                assert!((found - wanted).abs() < 1e-5, "{row} {class}: {found} is not {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_without_votes_has_a_finite_cross_entropy() {
+        let config = KnnConfig { k: 1, ..KnnConfig::default() };
+        let test = table(&TEST, &[2, 2, 2]);
+        let outcome = evaluate(&train(), &[("", &test)], "x", &config).unwrap();
+        let nll = outcome.scores.iter().find(|score| score.metric == "nll").unwrap();
+        // One of three has no vote for its class: −ln(1e-4 / 3) over three, and next to nothing; f32.
+        assert!((nll.value - (3e4f64).ln() / 3.0).abs() < 1e-3, "{}", nll.value);
     }
 
     #[test]

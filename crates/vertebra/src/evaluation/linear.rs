@@ -144,7 +144,8 @@ fn choose(task: &Task, config: &LinearConfig) -> Result<Chosen> {
     let Setting { lr, weight_decay } = settings[index];
     let mut text = format!("lr={lr} wd={weight_decay}");
     if settings.len() > 1 {
-        text += &format!(" of {}, {:.3} held out", settings.len(), trial.accuracy);
+        let found = format!(" of {}, {:.3} held out", settings.len(), trial.accuracy);
+        text.push_str(&found);
     }
     let beyond =
         |past: fn(&f64, &f64) -> bool| !config.learning_rates.iter().any(|it| past(it, &lr));

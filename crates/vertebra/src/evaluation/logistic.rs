@@ -77,7 +77,8 @@ pub fn evaluate(
         let problem = Problem::of(&task.train, task.classes, config.standardise);
         let (classifier, minimum) = problem.solve(c, Some(&like), config.limits());
         if !minimum.converged {
-            text += &format!(", not converged in {} steps", config.iterations);
+            let how = format!(", not converged in {} steps", config.iterations);
+            text.push_str(&how);
         }
         let predict = Box::new(|test: &Test| classifier.log_probabilities(&test.rows.x));
         let fitted = Fitted { predict, held: Some(held), setting: text };
@@ -132,13 +133,14 @@ fn choose(task: &Task, config: &LogisticConfig) -> Result<Chosen> {
     let mut last: Option<Logistic> = None;
     let mut best: Option<(Trial, f64, Logistic, Tensor)> = None;
     for &c in &cs {
-        let (classifier, _) = problem.solve(c, last.as_ref(), config.limits());
+        let (classifier, minimum) = problem.solve(c, last.as_ref(), config.limits());
         let found = classifier.log_probabilities(&held.x);
         let trial = Trial::of(&found, &held.y);
         if trial.beats(best.as_ref().map(|(trial, ..)| *trial)) {
             best = Some((trial, c, classifier.copy(), found));
         }
-        last = Some(classifier);
+        // From what is no number no fit can begin.
+        last = minimum.value.is_finite().then_some(classifier);
     }
     let (trial, c, like, found) = best.ok_or_else(|| {
         usage("the features are too large for logistic regression", "set standardise = true")
@@ -146,7 +148,8 @@ fn choose(task: &Task, config: &LogisticConfig) -> Result<Chosen> {
     let features = if config.standardise { "standardised" } else { "raw" };
     let mut text = format!("C={c} {features} features");
     if cs.len() > 1 {
-        text += &format!(" of {}, {:.3} held out", cs.len(), trial.accuracy);
+        let how = format!(" of {}, {:.3} held out", cs.len(), trial.accuracy);
+        text.push_str(&how);
         if c == cs[0] || Some(&c) == cs.last() {
             text += ", edge of the sweep";
         }
@@ -251,9 +254,10 @@ fn parts(parameters: &Tensor, width: i64) -> (Tensor, Tensor) {
 /// `[C, N]`
 fn log_softmax(weights: &Tensor, bias: &Tensor, x: &Tensor, classes: i64) -> Tensor {
     let logits = weights.matmul(&x.tr()) + bias;
-    let logits = match logits.size()[0] < classes {
-        true => Tensor::cat(&[logits.zeros_like(), logits], 0),
-        false => logits,
+    let logits = if logits.size()[0] < classes {
+        Tensor::cat(&[logits.zeros_like(), logits], 0)
+    } else {
+        logits
     };
     logits.log_softmax(0, None)
 }

@@ -83,7 +83,7 @@ pub fn evaluate(
                 "C={} on features of length 1, {} draws of {rows} images{}",
                 config.c,
                 config.draws,
-                notes(test)
+                test.notes()
             );
             score.seconds = start.elapsed().as_secs_f64();
             outcome.scores.push(score);
@@ -178,10 +178,6 @@ fn mean_over_draws(
     let interval = Some([(value - half).max(0.0), (value + half).min(1.0)]);
     let plain = plain_score("low_shot", VERSION, metric, value, n, encoder);
     (Score { interval, test: test.name.clone(), ..plain }, items)
-}
-
-fn notes(test: &Test) -> String {
-    if test.notes.is_empty() { String::new() } else { format!(" ({})", test.notes.join("; ")) }
 }
 
 #[cfg(test)]

@@ -214,6 +214,13 @@ pub(crate) fn expect_finite(x: &Tensor, role: &str) -> Result<()> {
     })
 }
 
+/// The numbers that `fixtures/record_evaluation_classifiers.py` has recorded.
+#[cfg(test)]
+pub(crate) fn recorded() -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/evaluation-classifiers.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

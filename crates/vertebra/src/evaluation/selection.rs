@@ -48,10 +48,8 @@ impl Labelled {
     pub(crate) fn pick(&self, wanted: &[usize]) -> Self {
         let index: Vec<i64> = wanted.iter().map(|&row| row as i64).collect();
         let x = self.x.index_select(0, &Tensor::from_slice(&index).to_device(self.x.device()));
-        let groups = match self.groups.is_empty() {
-            true => Vec::new(),
-            false => wanted.iter().map(|&row| self.groups[row]).collect(),
-        };
+        let group = |row: &usize| self.groups.get(*row).copied();
+        let groups = wanted.iter().filter_map(group).collect();
         let y = wanted.iter().map(|&row| self.y[row]).collect();
         let samples = wanted.iter().map(|&row| self.samples[row]).collect();
         Self { x, y, groups, samples }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tch::{Kind, Tensor};
 
-use super::FeatureTable;
+use super::{FeatureTable, Units};
 use crate::error::{Error, Result};
 
 /// A training table and its test tables.
@@ -96,6 +96,13 @@ impl Task {
     }
 }
 
+impl Test {
+    /// The notes as the end of a setting: ` (2 test samples without labels left out; leave-one-out)`.
+    pub(crate) fn notes(&self) -> String {
+        if self.notes.is_empty() { String::new() } else { format!(" ({})", self.notes.join("; ")) }
+    }
+}
+
 /// The classes that a classifier will know.
 struct Known<'a> {
     table: &'a FeatureTable,
@@ -144,6 +151,9 @@ impl Known<'_> {
         if let Some(answers) = &answers {
             let count = answers.iter().filter(|&&may| may).count();
             notes.push(format!("answers limited to its {count} classes"));
+        }
+        if let Units::Groups(groups) = Units::of(&rows.groups, rows.y.len()) {
+            notes.push(format!("intervals over {} groups", groups.len()));
         }
         let is_train = self.table.is_same(table);
         Ok(Test { name: name.into(), rows, is_train, answers, notes })

@@ -28,7 +28,8 @@ pub(super) fn gap(sheet: &Sheet, shifted: &Answers, own: &Test, probabilities: &
     let mut score = sheet.plain("gap", value);
     // No sample of these classes in the task's own test: no gap.
     score.interval = (!clean.is_empty()).then_some(interval);
-    score.setting += &format!(", from {} clean samples", clean.len());
+    let from = format!(", from {} clean samples", clean.len());
+    score.setting.push_str(&from);
     score
 }
 
@@ -67,6 +68,7 @@ pub(super) fn corruption_error(sheet: &Sheet, tests: &[(&Test, Vec<f64>)]) -> Op
     }
     score.samples = labels.len();
     let (kinds, tests) = (corruptions.len(), found.len());
-    score.setting += &format!(", {kinds} corruptions in {tests} tests");
+    let of = format!(", {kinds} corruptions in {tests} tests");
+    score.setting.push_str(&of);
     Some(score)
 }

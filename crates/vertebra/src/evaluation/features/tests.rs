@@ -43,6 +43,10 @@ impl Source for Greys {
         format!("#{index}")
     }
 
+    fn group(&self, index: usize) -> Option<u64> {
+        (index > 3).then_some(7)
+    }
+
     fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -114,6 +118,7 @@ fn rows_follow_the_source_and_unreadable_samples_are_listed() {
     assert_eq!(table.samples, [0, 1, 2, 4, 5]);
     assert_eq!(table.labels, [Some(0), None, Some(0), Some(0), Some(1)]);
     assert_eq!(table.classes, ["even", "odd"]);
+    assert_eq!(table.groups, [None, None, None, Some(7), Some(7)]);
     assert_eq!(table.skipped, [("#3".into(), "expected an image, found nothing".into())]);
     let wanted = Tensor::from_slice(&[0.0f32, 4.0, 8.0, 16.0, 20.0]);
     // Four pixels divided and multiplied by 255 in f32.
@@ -154,6 +159,7 @@ fn features_are_extracted_once() {
     assert_eq!(batches.load(Ordering::Relaxed), 3);
     assert!(first.is_same(&second));
     assert_eq!((first.skipped, first.classes), (second.skipped, second.classes));
+    assert_eq!(first.groups, second.groups);
     let shelf = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
     assert_eq!(fs::read_dir(shelf).unwrap().count(), 2, "no temporary file stays");
 }

@@ -127,7 +127,7 @@ fn an_independent_difference_has_the_variance_of_both() {
 #[test]
 fn a_comparison_of_two_classifiers_counts_where_they_differ() {
     // 12 items that only the first has right and 25 that only the second has, of a hundred.
-    let a: Vec<f64> = (0..100).map(|i| f64::from(u8::from(i < 12 || i >= 60))).collect();
+    let a: Vec<f64> = (0..100).map(|i| f64::from(u8::from(!(12..60).contains(&i)))).collect();
     let b: Vec<f64> =
         (0..100).map(|i| f64::from(u8::from((12..37).contains(&i) || i >= 60))).collect();
     let found = Comparison::paired(&a, &b, &[]).unwrap();
