@@ -68,7 +68,9 @@ fn disc(radius: i64, sigma: f64) -> Vec<Tap> {
     let square: Vec<Tap> =
         line.iter().flat_map(|&(y, b)| line.iter().map(move |&(x, a)| ([x, y], a * b))).collect();
     let softened = filter(&hard, [side; 2], &square, mirrored);
-    places().zip(softened).filter(|(_, weight)| *weight > 0.0).collect()
+    // Single precision, as the generator's: where a picture is uniform, cutting off shows whether the sum reaches 1.
+    let single = |weight: f64| f64::from(weight as f32);
+    places().zip(softened.into_iter().map(single)).filter(|(_, weight)| *weight > 0.0).collect()
 }
 
 /// The weighted sum around every sample. `edge` says which sample stands for one outside of `0..side`.

@@ -1,7 +1,8 @@
 //! What storing does to a picture.
 
+use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder};
+
 use crate::decode::decode;
-use crate::encode::encode_jpeg;
 use crate::planes::{AnyPlanes, Planes};
 
 use super::{CorruptError, Corruption};
@@ -21,19 +22,28 @@ pub(super) fn pixelate(image: &mut Planes<u8>, factor: f64) {
     }
 }
 
-/// Through a JPEG file with a quarter of the colour samples.
+/// Through a JPEG file with a quarter of the colour samples, each the mean of four as libjpeg has it.
 pub(super) fn jpeg(image: &mut Planes<u8>, quality: u8) -> Result<(), CorruptError> {
-    let whole = AnyPlanes::U8(image.clone());
-    let made = encode_jpeg(&whole.image(), quality).and_then(|file| decode(&file).ok());
-    let Some(AnyPlanes::U8(made)) = made.map(|it| AnyPlanes::of(&it)) else {
+    let Some(AnyPlanes::U8(made)) = through_jpeg(image, quality) else {
         return Err(CorruptError::Picture {
             corruption: Corruption::JpegCompression,
-            wanted: "sides that JPEG can hold",
-            found: format!("{:?}", whole.size()),
+            wanted: "at most 65535 pixels a side",
+            found: format!("{} × {}", image.width, image.height),
         });
     };
     *image = made;
     Ok(())
+}
+
+/// `None` for a picture that JPEG cannot hold.
+fn through_jpeg(image: &Planes<u8>, quality: u8) -> Option<AnyPlanes> {
+    let color = if image.channels == 1 { ColorType::Luma } else { ColorType::Rgb };
+    let [width, height] = [image.width, image.height].map(|side| u16::try_from(side).ok());
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, quality);
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
+    encoder.encode(&image.interleaved(), width?, height?, color).ok()?;
+    Some(AnyPlanes::of(&decode(&file).ok()?))
 }
 
 /// The samples of a side that make up each of the `new` ones: the first, and the one after the last.
