@@ -171,14 +171,14 @@ pub fn apply(
     let c = corrupted;
     match corrupted.corruption {
         Corruption::GaussianNoise => {
-            noise::gaussian(image, c.pick([0.08, 0.12, 0.18, 0.26, 0.38]), stream)
+            noise::gaussian(image, c.pick([0.08, 0.12, 0.18, 0.26, 0.38]), stream);
         }
         Corruption::ShotNoise => noise::shot(image, c.pick([60.0, 25.0, 12.0, 5.0, 3.0]), stream),
         Corruption::ImpulseNoise => {
-            noise::impulse(image, c.pick([0.03, 0.06, 0.09, 0.17, 0.27]), stream)
+            noise::impulse(image, c.pick([0.03, 0.06, 0.09, 0.17, 0.27]), stream);
         }
         Corruption::SpeckleNoise => {
-            noise::speckle(image, c.pick([0.15, 0.2, 0.35, 0.45, 0.6]), stream)
+            noise::speckle(image, c.pick([0.15, 0.2, 0.35, 0.45, 0.6]), stream);
         }
         Corruption::GaussianBlur => blur::gaussian(image, c.pick([1.0, 2.0, 3.0, 4.0, 6.0])),
         Corruption::DefocusBlur => {

@@ -23,7 +23,9 @@ pub(super) fn contrast(image: &mut Planes<u8>, factor: f64) {
     for plane in image.planes_mut() {
         let sum: u64 = plane.iter().map(|&it| u64::from(it)).sum();
         let mean = sum as f64 / 255.0 / plane.len() as f64;
-        plane.iter_mut().for_each(|it| *it = sample((share(*it) - mean) * factor + mean));
+        for it in plane {
+            *it = sample((share(*it) - mean) * factor + mean);
+        }
     }
 }
 

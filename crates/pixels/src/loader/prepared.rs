@@ -171,7 +171,7 @@ impl Kitchen {
             if let Some(corrupted) = self.corruption {
                 let mut stream = corrupted.stream(CORRUPTION_SEED, index as u64);
                 corrupt::apply(image, corrupted, &mut stream)
-                    .map_err(|error| self.reader.error(index, &error))?;
+                    .map_err(|error| self.reader.error(index, error.to_string()))?;
             }
             write(image, &how.normalize, self.form.channels_last, output);
             Ok(self.reader.label(index))

@@ -135,8 +135,8 @@ impl Reader {
     }
 
     /// What is wrong with a sample.
-    pub(super) fn error(&self, index: usize, problem: impl ToString) -> SourceError {
-        SourceError::new(self.source.name(index), problem.to_string())
+    pub(super) fn error(&self, index: usize, problem: impl Into<String>) -> SourceError {
+        SourceError::new(self.source.name(index), problem.into())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Skipped>> {
