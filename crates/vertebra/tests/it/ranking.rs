@@ -24,8 +24,7 @@ type Tensors = BTreeMap<String, Tensor>;
 fn retrieval_is_that_of_scikit_learn() {
     let file = fixture("evaluation-ranking.safetensors");
     let table = table(&file, "retrieval");
-    let outcome =
-        retrieval::evaluate(&table, &table, "x", &RetrievalConfig::default()).unwrap();
+    let outcome = retrieval::evaluate(&table, &table, "x", &RetrievalConfig::default()).unwrap();
     assert_eq!(outcome.scores.len(), 12);
     for score in &outcome.scores {
         let wanted = numbers(&file, &format!("retrieval.{}", score.metric));
@@ -52,9 +51,12 @@ fn clusters_from_given_centres_are_those_of_scikit_learn() {
     for (found, wanted) in found.centres.iter().zip(numbers(&file, "clustering.centres")) {
         close(*found, wanted, F64, "centre");
     }
-    let best = best_of(&points, 5, &ClusteringConfig { restarts: 50, ..ClusteringConfig::default() });
-    // Within the tolerance that stops a run, of what 200 runs find.
-    close(best.inertia, number(&file, "clustering.best_inertia"), 1e-3, "best inertia");
+    let best =
+        best_of(&points, 5, &ClusteringConfig { restarts: 50, ..ClusteringConfig::default() });
+    // The recorded one is the best of 200 runs to the very end: one of 50 that stop earlier is no better, and near.
+    let least = number(&file, "clustering.best_inertia");
+    assert!(best.inertia > least * (1.0 - F64));
+    close(best.inertia, least, 0.01, "best inertia");
     let truth = labels(&file, "clustering.labels");
     agree(&file, "clustering", &truth, &found.assigned);
 }
@@ -62,7 +64,8 @@ fn clusters_from_given_centres_are_those_of_scikit_learn() {
 #[test]
 fn large_partitions_agree_as_scikit_learn_has_it() {
     let file = fixture("evaluation-ranking.safetensors");
-    let [truth, found] = ["truth", "found"].map(|name| labels(&file, &format!("partitions.{name}")));
+    let [truth, found] =
+        ["truth", "found"].map(|name| labels(&file, &format!("partitions.{name}")));
     agree(&file, "partitions", &truth, &found);
 }
 
@@ -87,8 +90,11 @@ fn spectra_are_those_of_singular_value_decompositions() {
         assert_eq!(outcome.scores.len(), 8);
         for Score { metric, value, .. } in &outcome.scores {
             let wanted = number(&file, &format!("{name}.{metric}"));
-            let tolerance =
-                if ["uniformity", "std_of_normalised"].contains(&metric.as_str()) { F64 } else { SPECTRAL };
+            let tolerance = if ["uniformity", "std_of_normalised"].contains(&metric.as_str()) {
+                F64
+            } else {
+                SPECTRAL
+            };
             close(*value, wanted, tolerance, &format!("{name} {metric}"));
         }
     }
