@@ -108,7 +108,9 @@ impl Probe {
             println!("{}", json!({ "scores": scores, "comparisons": comparisons }));
         } else {
             screen.scores(&scores);
-            comparisons.iter().for_each(|it| println!("{}", it["words"].as_str().unwrap_or("")));
+            for comparison in &comparisons {
+                println!("{}", comparison["words"].as_str().unwrap_or(""));
+            }
         }
         Ok(())
     }

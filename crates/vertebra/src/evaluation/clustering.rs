@@ -77,19 +77,21 @@ pub fn evaluate(table: &FeatureTable, encoder: &str, config: &ClusteringConfig) 
 }
 
 fn setting(found: &Clusters, clusters: usize, config: &ClusteringConfig) -> String {
-    let mut text = format!("K={clusters} inertia={:.6} best of {}", found.inertia, config.restarts);
     let mut holds = vec![false; clusters];
     for &cluster in &found.assigned {
         holds[cluster as usize] = true;
     }
-    let empty = holds.iter().filter(|holds| !**holds).count();
-    if empty > 0 {
-        text += &format!(", {empty} clusters empty: too few different rows");
-    }
-    if !found.converged {
-        text += &format!(", not converged after {} iterations", config.iterations);
-    }
-    text
+    let empty = match holds.iter().filter(|holds| !**holds).count() {
+        0 => String::new(),
+        empty => format!(", {empty} of them empty: too few different rows"),
+    };
+    let stopped = if found.converged {
+        String::new()
+    } else {
+        format!(", not converged after {} iterations", found.iterations)
+    };
+    let (inertia, restarts) = (found.inertia, config.restarts);
+    format!("K={clusters}{empty} inertia={inertia:.6} best of {restarts}{stopped}")
 }
 
 /// The right answers of the best naming, and all scores.
@@ -109,14 +111,15 @@ fn compared(
     let right = |item: usize| names[assigned[item] as usize] == Some(truth[item]);
     let items: Vec<f64> = (0..n).map(|item| f64::from(u8::from(right(item)))).collect();
     let mut scores = vec![mean_score("clustering", VERSION, "acc", &items, encoder)];
-    let measures: [(&str, fn(&Contingency) -> f64); 3] =
-        [("nmi", Contingency::nmi), ("ami", Contingency::ami), ("ari", Contingency::ari)];
-    for (metric, measure) in measures {
+    let mut add = |metric: &str, measure: &dyn Fn(&Contingency) -> f64| {
         let mut score = number_score("clustering", VERSION, metric, measure(&whole), n, encoder);
         score.interval =
             Some(bootstrap(n, RESAMPLES, 0, |items| measure(&table(&mut items.iter().copied()))));
         scores.push(score);
-    }
+    };
+    add("nmi", &Contingency::nmi);
+    add("ami", &Contingency::ami);
+    add("ari", &Contingency::ari);
     (items, scores)
 }
 
@@ -232,6 +235,6 @@ mod tests {
         let outcome = evaluate(&table, "x", &ClusteringConfig::default()).unwrap();
         assert_eq!(outcome.items.iter().sum::<f64>(), 2.0);
         let setting = &outcome.scores[0].setting;
-        assert!(setting.contains("1 clusters empty: too few different rows"), "{setting}");
+        assert!(setting.starts_with("K=3, 1 of them empty: too few different rows"), "{setting}");
     }
 }

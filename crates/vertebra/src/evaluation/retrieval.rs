@@ -71,14 +71,12 @@ pub fn evaluate(
     }
     let (queries, gallery) = (normalise_rows(&asked.x), normalise_rows(&task.train.x));
     let found = ranks(&queries, &gallery, &judged, wanted);
-    let mut setting = format!("gallery={}", task.train.y.len());
-    if leave_one_out {
-        setting += " (leave-one-out)";
-    }
-    if judged.len() < all {
-        let skipped = all - judged.len();
-        setting += &format!(", {skipped} of {all} queries left out: nothing relevant");
-    }
+    let apart = if leave_one_out { " (leave-one-out)" } else { "" };
+    let skipped = match all - judged.len() {
+        0 => String::new(),
+        skipped => format!(", {skipped} of {all} queries left out: nothing relevant"),
+    };
+    let setting = format!("gallery={}{apart}{skipped}", task.train.y.len());
     Ok(outcome(&found, &config.cutoffs, encoder, &setting, start))
 }
 
@@ -182,7 +180,7 @@ mod tests {
         let queries = table(&[[1.0, 0.1], [0.1, 1.0]], &[Some(1), Some(1)]);
         let outcome = evaluate(&gallery, &queries, "x", &RetrievalConfig::default()).unwrap();
         // 1, 1, 0 and 0, 1, 1.
-        assert_eq!(outcome.items, [1.0, (0.5 + 2.0 / 3.0) / 2.0]);
+        assert_eq!(outcome.items, [1.0, f64::midpoint(0.5, 2.0 / 3.0)]);
         assert_eq!(value(&outcome, "recall@1"), 0.25);
         assert_eq!(value(&outcome, "mrr"), 0.75);
     }

@@ -98,7 +98,7 @@ pub fn extract(
             None => format!("at least one sample is needed, got {count}"),
         };
         return Err(usage(
-            problem,
+            &problem,
             "check that the source holds images, and that they may be read",
         ));
     }
@@ -130,7 +130,7 @@ impl Collected<'_> {
 fn plan(encoder: &Encoder, config: &ViewsConfig) -> Result<ViewPlan> {
     if config.views == 0 || config.samples == 0 {
         return Err(usage(
-            format!(
+            &format!(
                 "samples and views must be 1 or more, got {} and {}",
                 config.samples, config.views
             ),
@@ -141,7 +141,7 @@ fn plan(encoder: &Encoder, config: &ViewsConfig) -> Result<ViewPlan> {
     spec.count = config.views;
     let plan = ViewPlan { views: vec![spec], normalize: encoder.preprocess.normalize.clone() };
     plan.check(encoder.channels)
-        .map_err(|error| usage(error.to_string(), "leave `view` out to get the default"))?;
+        .map_err(|error| usage(&error.to_string(), "leave `view` out to get the default"))?;
     Ok(plan)
 }
 
@@ -154,7 +154,7 @@ fn default_view(encoder: &Encoder) -> ViewSpec {
     spec
 }
 
-fn usage(problem: String, hint: &str) -> Error {
+fn usage(problem: &str, hint: &str) -> Error {
     Error::Usage { problem: format!("views: {problem}"), hint: Some(hint.into()) }
 }
 

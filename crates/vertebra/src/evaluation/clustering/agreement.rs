@@ -41,29 +41,33 @@ impl Contingency {
         self.counts[class * self.clusters() + cluster]
     }
 
-    /// Normalised mutual information: I / mean(H, H') with the arithmetic mean, 0 to 1. 1 where neither partition divides
-    /// the items, which then agree.
+    /// Normalised mutual information: I / mean(H, H') with the arithmetic mean, 0 to 1. 1 for equal partitions,
+    /// also where neither divides the items.
     pub fn nmi(&self) -> f64 {
-        let mean = self.mean_entropy();
-        if mean == 0.0 { 1.0 } else { self.mutual_information() / mean }
+        if self.is_equal() { 1.0 } else { self.mutual_information() / self.mean_entropy() }
     }
 
     /// Adjusted mutual information: (I − E[I]) / (mean(H, H') − E[I]) with the arithmetic mean, and the expectation over
     /// all partitions with parts of the same sizes (Vinh 2010, equation 24a). 1 for equal partitions, about 0 for unrelated
     /// ones, and 0 where one of them does not divide the items.
     pub fn ami(&self) -> f64 {
-        let divides = |sizes: &[usize]| sizes.iter().filter(|size| **size > 0).count() > 1;
-        match (divides(&self.of_class), divides(&self.of_cluster)) {
-            (false, false) => return 1.0,
-            (true, true) => {}
-            _ => return 0.0,
+        if self.is_equal() {
+            return 1.0;
         }
+        let divides = |sizes: &[usize]| sizes.iter().filter(|size| **size > 0).count() > 1;
+        if !divides(&self.of_class) || !divides(&self.of_cluster) {
+            return 0.0;
+        }
+        // Below the mean entropy wherever the partitions are not equal.
         let expected = self.expected_information();
-        let possible = self.mean_entropy() - expected;
-        // Parts of one item each leave nothing to chance; what is left there is rounding.
-        let possible =
-            if possible < 0.0 { possible.min(-f64::EPSILON) } else { possible.max(f64::EPSILON) };
-        (self.mutual_information() - expected) / possible
+        (self.mutual_information() - expected) / (self.mean_entropy() - expected)
+    }
+
+    /// Whether every class is one whole cluster.
+    fn is_equal(&self) -> bool {
+        let some = |counts: &[usize]| counts.iter().filter(|count| **count > 0).count();
+        let pairs = some(&self.counts);
+        pairs == some(&self.of_class) && pairs == some(&self.of_cluster)
     }
 
     /// The adjusted Rand index (Hubert and Arabie 1985): of pairs of items that are together or apart in both, the share
@@ -75,7 +79,8 @@ impl Contingency {
         let (both, class, cluster) =
             (pairs(&self.counts), pairs(&self.of_class), pairs(&self.of_cluster));
         let all = pairs(&[self.items]);
-        if both == class && both == cluster {
+        // Also where no two items, or all, are together: there is nothing to adjust.
+        if self.is_equal() {
             return 1.0;
         }
         let expected = class * cluster / all;
@@ -201,6 +206,8 @@ mod tests {
             (&one, &halves, [0.0, 0.0, 0.0]),
             (&one, &one, [1.0; 3]),
             (&each, &each, [1.0; 3]),
+            (&each, &halves, [2.0 / 3.0, 0.0, 0.0]),
+            (&each, &one, [0.0; 3]),
             (&halves, &[1, 1, 0, 0], [1.0; 3]),
         ] {
             let table = table(a, b);

@@ -142,7 +142,9 @@ fn middles(points: &Points, centres: &[f64], assigned: &[u32]) -> Vec<f64> {
         if count == 0 {
             sum.copy_from_slice(old);
         } else {
-            sum.iter_mut().for_each(|number| *number /= count as f64);
+            for number in sum {
+                *number /= count as f64;
+            }
         }
     }
     sums
@@ -151,7 +153,9 @@ fn middles(points: &Points, centres: &[f64], assigned: &[u32]) -> Vec<f64> {
 /// Gives each empty cluster a row: see [`lloyd`].
 fn fill_empty(points: &Points, centres: &[f64], assigned: &mut [u32], clusters: usize) {
     let mut counts = vec![0usize; clusters];
-    assigned.iter().for_each(|&cluster| counts[cluster as usize] += 1);
+    for &cluster in assigned.iter() {
+        counts[cluster as usize] += 1;
+    }
     if counts.iter().all(|&count| count > 0) {
         return;
     }
@@ -217,7 +221,9 @@ fn first_centres(points: &Points, clusters: usize, runs: usize, seed: u64) -> Ve
         for (run, far) in far.iter_mut().enumerate() {
             let mut row = vec![0f32; n];
             apart.get(run as i64).copy_data(&mut row, n);
-            far.iter_mut().zip(row).for_each(|(far, new)| *far = far.min(new));
+            for (far, new) in far.iter_mut().zip(row) {
+                *far = far.min(new);
+            }
         }
     }
     chosen
@@ -296,7 +302,9 @@ mod tests {
         let rows: Vec<[f32; 2]> =
             (0..30).map(|i| [(i % 5) as f32 * 0.1 + 0.3, (i % 5) as f32 * 0.7]).collect();
         for mut chosen in first_centres(&points(&rows), 5, 20, 0) {
-            chosen.iter_mut().for_each(|row| *row %= 5);
+            for row in &mut chosen {
+                *row %= 5;
+            }
             chosen.sort_unstable();
             assert_eq!(chosen, [0, 1, 2, 3, 4]);
         }
