@@ -1,4 +1,4 @@
-//! Speed: the whole training step of a recipe, its views alone, and the search for neighbours.
+//! Speed: the whole training step of a recipe, its views alone, the search for neighbours, a sweep of classifiers.
 
 mod views;
 
@@ -11,7 +11,9 @@ use tch::{Kind, Tensor};
 
 use crate::data;
 use crate::error::Result;
-use crate::evaluation::neighbours;
+use crate::evaluation::{
+    FeatureTable, LinearConfig, LogisticConfig, Protocol, neighbours,
+};
 use crate::hardware;
 use crate::methods::Context;
 use crate::pretrain::backward;
@@ -117,4 +119,59 @@ pub fn knn(queries: usize, candidates: usize, width: usize, k: usize, repeats: u
     let flop = 2.0 * (queries * candidates * width) as f64;
     let threads = tch::get_num_threads() as usize;
     KnnSpeed { queries, candidates, width, k, seconds, gflop_per_s: flop / seconds / 1e9, threads }
+}
+
+/// What a linear probe with all its settings costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SweepSpeed {
+    /// From the features to the scores: choosing, fitting again, judging.
+    pub seconds: f64,
+    /// Top-1 accuracy: that the work was done.
+    pub top1: f64,
+    pub settings: usize,
+    pub threads: usize,
+}
+
+/// The sizes of a sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepSize {
+    /// Training rows; a fifth as many are tested on.
+    pub rows: usize,
+    pub width: usize,
+    pub classes: usize,
+    pub settings: usize,
+    /// Of SGD.
+    pub epochs: usize,
+}
+
+/// Times the linear probe by SGD (`settings` learning rates from 1e-4 to 1), or by L-BFGS with as many penalties from 1e-6
+/// to 1e6, on random features around a mean for each class.
+pub fn sweep(size: SweepSize, by_lbfgs: bool) -> Result<SweepSpeed> {
+    let SweepSize { rows, width, classes, settings, epochs } = size;
+    let spread = |low: f64, high: f64| -> Vec<f64> {
+        let step = (high - low) / (settings.max(2) - 1) as f64;
+        (0..settings).map(|i| 10f64.powf(low + step * i as f64)).collect()
+    };
+    let protocol = if by_lbfgs {
+        Protocol::Logistic(LogisticConfig { cs: spread(-6.0, 6.0), ..LogisticConfig::default() })
+    } else {
+        let learning_rates = spread(-4.0, 0.0);
+        Protocol::Linear(LinearConfig { learning_rates, epochs, ..LinearConfig::default() })
+    };
+    tch::manual_seed(0);
+    let kind = (Kind::Float, tch::Device::Cpu);
+    let means = Tensor::randn([classes as i64, width as i64], kind);
+    let table = |rows: usize| {
+        let labels: Vec<i64> = (0..rows).map(|row| (row % classes) as i64).collect();
+        let x = means.index_select(0, &Tensor::from_slice(&labels)) * 0.15
+            + Tensor::randn([rows as i64, width as i64], kind);
+        let labels = labels.into_iter().map(|label| Some(label as u32)).collect();
+        FeatureTable::new(x, labels, Vec::new())
+    };
+    let (train, test) = (table(rows)?, table(rows / 5)?);
+    let start = Instant::now();
+    let outcome = protocol.score(&train, &[("", &test)], "random")?;
+    let seconds = start.elapsed().as_secs_f64();
+    let top1 = outcome.scores.first().map_or(0.0, |score| score.value);
+    Ok(SweepSpeed { seconds, top1, settings, threads: tch::get_num_threads() as usize })
 }

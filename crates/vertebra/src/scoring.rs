@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pixels::corrupt::Corrupted;
 use pixels::source::{Source, limited};
 use report::record::{self, Score};
 
@@ -15,6 +16,8 @@ use crate::gallery;
 use crate::hardware;
 use crate::recipe::Recipe;
 
+/// What a run says of itself; `vertebra probe` says all that a protocol measures.
+const SHOWN: &[&str] = &["top1", "top5"];
 /// Images whose neighbours and map are shown where nothing is judged.
 const PICTURED: usize = 5000;
 
@@ -22,8 +25,10 @@ const PICTURED: usize = 5000;
 pub struct Task {
     pub train: Arc<dyn Source>,
     pub test: Arc<dyn Source>,
-    /// Other test sets, by name: shifted, corrupted.
+    /// Other test sets, by name.
     pub shifts: Vec<(String, Arc<dyn Source>)>,
+    /// The test images are judged again with each of these, under the name `corruption/severity`.
+    pub corruptions: Vec<Corrupted>,
 }
 
 /// What a protocol found at one layer of an encoder.
@@ -64,7 +69,8 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
             for protocol in &protocols {
                 tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
                 let found = judge(encoder, &task, protocol, &Layers::Pooled, &cache, &|_| ())?;
-                scores.extend(found.into_iter().flat_map(|it| it.outcome.scores));
+                let found = found.into_iter().flat_map(|it| it.outcome.scores);
+                scores.extend(found.filter(|score| SHOWN.contains(&score.metric.as_str())));
             }
         }
     }
@@ -89,16 +95,21 @@ pub fn judge(
     cache: &Path,
     progress: &dyn Fn(usize),
 ) -> Result<Vec<Judged>> {
-    let tables = |source: &Arc<dyn Source>, before: usize| {
+    let tables = |source: &Arc<dyn Source>, before: usize, corruption: Option<Corrupted>| {
         let progress = |done, _| progress(before + done);
-        let options = ExtractOptions { progress: &progress, ..ExtractOptions::default() };
+        let options =
+            ExtractOptions { progress: &progress, corruption, ..ExtractOptions::default() };
         Ok::<_, Error>(encoder.extract_layers_cached(source, layers, cache, &options)?.0)
     };
-    let train = tables(&task.train, 0)?;
-    let test = tables(&task.test, task.train.len())?;
+    let train = tables(&task.train, 0, None)?;
+    let test = tables(&task.test, task.train.len(), None)?;
     let mut shifts = Vec::new();
     for (name, source) in &task.shifts {
-        shifts.push((name, tables(source, task.train.len() + task.test.len())?));
+        shifts.push((name.clone(), tables(source, task.train.len(), None)?));
+    }
+    for &corrupted in &task.corruptions {
+        let name = format!("{}/{}", corrupted.corruption(), corrupted.severity());
+        shifts.push((name, tables(&task.test, task.train.len(), Some(corrupted))?));
     }
     let mut judged = Vec::new();
     for (index, (layer, test)) in test.into_iter().enumerate() {
@@ -153,7 +164,7 @@ pub fn features(
 /// Opens two labelled sources.
 pub fn open_task(train: &str, test: &str) -> Result<Task> {
     let [train, test] = [pixels::source::open(train)?, pixels::source::open(test)?];
-    Ok(Task { train, test, shifts: Vec::new() })
+    Ok(Task { train, test, shifts: Vec::new(), corruptions: Vec::new() })
 }
 
 /// The recipe's labelled images. Where it names no test images, a fifth of the others is held out from the probes.

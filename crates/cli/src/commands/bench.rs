@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use pixels::numbers::{Form, Kind};
 use serde::Serialize;
-use vertebra::bench::{self, Length, ViewBench};
+use vertebra::bench::{self, Length, SweepSize, ViewBench};
 use vertebra::recipe::{RawRecipe, Recipe};
 
 /// Measure the speed of a recipe on this machine.
@@ -36,6 +36,27 @@ pub enum Bench {
         /// Searches of which the median counts.
         #[arg(long, default_value_t = 3)]
         repeats: usize,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A linear probe with all its settings, on random features.
+    Sweep {
+        #[arg(long, default_value_t = 10_000)]
+        rows: usize,
+        /// Numbers of a feature.
+        #[arg(long, default_value_t = 512)]
+        width: usize,
+        #[arg(long, default_value_t = 20)]
+        classes: usize,
+        #[arg(long, default_value_t = 30)]
+        settings: usize,
+        /// Of SGD.
+        #[arg(long, default_value_t = 30)]
+        epochs: usize,
+        /// By L-BFGS in place of SGD.
+        #[arg(long)]
+        lbfgs: bool,
         /// One JSON object.
         #[arg(long)]
         json: bool,
@@ -116,6 +137,10 @@ impl Bench {
             Self::Views(views) => views.run(),
             Self::Knn { queries, candidates, width, k, repeats, json } => {
                 print(&bench::knn(queries, candidates, width, k, repeats), json)
+            }
+            Self::Sweep { rows, width, classes, settings, epochs, lbfgs, json } => {
+                let size = SweepSize { rows, width, classes, settings, epochs };
+                print(&bench::sweep(size, lbfgs)?, json)
             }
         }
     }

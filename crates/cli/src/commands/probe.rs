@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use pixels::corrupt::{Corrupted, Corruption};
 use pixels::source::Source;
 use report::record::Score;
 use serde::de::DeserializeOwned;
@@ -42,6 +43,10 @@ pub struct Probe {
     /// Another test set, with the same classes or some of them: how well does it hold out of distribution? Repeatable.
     #[arg(long, value_name = "NAME=URI")]
     shift: Vec<String>,
+    /// Corruptions of the test images after ImageNet-C, each at severities 1 to 5: all, or names with commas between them
+    /// (gaussian_noise,contrast).
+    #[arg(long, value_name = "NAMES")]
+    corruptions: Option<String>,
     /// What to judge: pooled (the representation), all, or names of layers with commas between them.
     #[arg(long, default_value = "pooled")]
     layers: Layers,
@@ -160,7 +165,25 @@ impl Probe {
             };
             shifts.push((name.into(), open(uri)?));
         }
-        Ok(Task { train, test, shifts })
+        Ok(Task { train, test, shifts, corruptions: self.corruptions()? })
+    }
+
+    fn corruptions(&self) -> anyhow::Result<Vec<Corrupted>> {
+        let kinds: Vec<Corruption> = match self.corruptions.as_deref() {
+            None => Vec::new(),
+            Some("all") => Corruption::ALL.to_vec(),
+            Some(names) => names
+                .split(',')
+                .map(|name| super::one_of(name.trim()).map_err(|error| usage(error, "--corruptions all")))
+                .collect::<anyhow::Result<_>>()?,
+        };
+        let mut corruptions = Vec::new();
+        for kind in kinds {
+            for severity in 1..=5 {
+                corruptions.push(Corrupted::new(kind, severity)?);
+            }
+        }
+        Ok(corruptions)
     }
 
     fn contenders(&self) -> anyhow::Result<Vec<Contender>> {
@@ -169,7 +192,7 @@ impl Probe {
         for text in &self.encoders {
             let (mut encoder, spec) = self.compute.open(text)?;
             if self.encoders.len() > 1 {
-                encoder.name.clone_from(text);
+                encoder.name = self.short_name(text);
             }
             contenders.push(Contender { encoder, spec, cache: cache(text) });
         }
@@ -183,6 +206,16 @@ impl Probe {
             contenders.push(random);
         }
         Ok(contenders)
+    }
+
+    /// The last part of an encoder's path, where no other has the same.
+    fn short_name(&self, text: &str) -> String {
+        let short = |text: &str| {
+            let file = text.rsplit('=').next().unwrap_or(text);
+            Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned())
+        };
+        let alike = self.encoders.iter().filter(|other| short(other) == short(text)).count();
+        short(text).filter(|_| alike == 1).unwrap_or_else(|| text.into())
     }
 
     fn judge(
@@ -204,9 +237,9 @@ impl Probe {
             bar.end();
             return Ok(found?);
         }
-        if !task.shifts.is_empty() || self.layers != Layers::Pooled {
+        if !task.shifts.is_empty() || !task.corruptions.is_empty() || self.layers != Layers::Pooled {
             return Err(usage(
-                "attentive and finetune know no --shift and no --layers".into(),
+                "attentive and finetune know no --shift, --corruptions and --layers".into(),
                 "the protocols of features do: knn, linear, logistic, mlp",
             ));
         }

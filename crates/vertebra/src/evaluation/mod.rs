@@ -49,7 +49,7 @@ pub use retrieval::RetrievalConfig;
 pub(crate) use selection::{Standard, Trial, best, label_tensor, split};
 pub use statistics::RESAMPLES;
 pub(crate) use statistics::{
-    SeedMean, Units, bootstrap, bootstrap_units, independent_difference, mean_of, over_seeds, units,
+    SeedMean, Units, bootstrap_units, independent_difference, mean_of, over_seeds, units,
 };
 pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
 pub(crate) use task::{Labelled, Task, Test, labelled};
