@@ -11,9 +11,7 @@ use tch::{Kind, Tensor};
 
 use crate::data;
 use crate::error::Result;
-use crate::evaluation::{
-    FeatureTable, LinearConfig, LogisticConfig, Protocol, neighbours,
-};
+use crate::evaluation::{FeatureTable, LinearConfig, LogisticConfig, Protocol, neighbours};
 use crate::hardware;
 use crate::methods::Context;
 use crate::pretrain::backward;

@@ -174,7 +174,9 @@ impl Probe {
             Some("all") => Corruption::ALL.to_vec(),
             Some(names) => names
                 .split(',')
-                .map(|name| super::one_of(name.trim()).map_err(|error| usage(error, "--corruptions all")))
+                .map(|name| {
+                    super::one_of(name.trim()).map_err(|error| usage(error, "--corruptions all"))
+                })
                 .collect::<anyhow::Result<_>>()?,
         };
         let mut corruptions = Vec::new();
@@ -237,7 +239,8 @@ impl Probe {
             bar.end();
             return Ok(found?);
         }
-        if !task.shifts.is_empty() || !task.corruptions.is_empty() || self.layers != Layers::Pooled {
+        if !task.shifts.is_empty() || !task.corruptions.is_empty() || self.layers != Layers::Pooled
+        {
             return Err(usage(
                 "attentive and finetune know no --shift, --corruptions and --layers".into(),
                 "the protocols of features do: knn, linear, logistic, mlp",

@@ -3,9 +3,9 @@
 //! Of the task's own test: `top1`; `top5` where there are more than five classes; `mean_per_class`, the average recall
 //! over the classes of the test; and how honest the probabilities are: `ece`, `ece_equal_mass`, `mce` (see
 //! [`calibration_error`], [`equal_mass_error`]), `nll` (mean −ln p of the right class, in nats), `brier` (mean over
-//! samples of Σ over classes of (p − 1[right])², 0 to 2), and `ece_scaled` and `nll_scaled` after temperature scaling
-//! (Guo 2017) on training rows that were held out. Of each shifted test: `top1`, `ece`, `nll`, and `gap`. Of
-//! corruptions: `corruption_error`.
+//! samples of Σ over classes of (p − y)², y being 1 for the right one, 0 to 2), and `ece_scaled` and `nll_scaled` after
+//! temperature scaling (Guo 2017) on training rows that were held out. Of each shifted test: `top1`, `ece`, `nll`, and
+//! `gap`. Of corruptions: `corruption_error`.
 //!
 //! A sample of a class without training rows is wrong whatever the answer; no probability was asked for its class, so
 //! that `nll` is over the others.

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Changes whenever equal features could get another score.
-pub const VERSION: u32 = 1;
+/// Changes whenever equal features could get another score. 2: votes that are equal in f32 are a tie, which the lower
+/// class wins.
+pub const VERSION: u32 = 2;
 
 /// The part of the probabilities that is spread evenly over all classes, because a class without a vote would have the
 /// probability 0 and an infinite cross-entropy: with it, the right class without a vote costs −ln(1e-4 / classes). The
