@@ -108,7 +108,7 @@ fn an_encoder_that_cannot_be_opened_is_refused() {
         said(command.arg(desk.path("f.npy")))
     };
     embed("nowhere").refused(2, &["nowhere", "ARCH=FILE", "hint: "]);
-    embed(junk).refused(1, &["junk.safetensors", "not a usable checkpoint"]);
+    embed(junk).refused(1, &["junk.safetensors", "not a usable weight file"]);
     embed(empty.to_str().expect("text")).refused(2, &["without checkpoints", "hint: "]);
     embed(&format!("resnet17={junk}")).refused(2, &["`resnet17`", "did you mean `resnet18`?"]);
     embed(&format!("resnet18={junk}")).refused(1, &["junk.safetensors"]);
