@@ -209,16 +209,19 @@ fn known(arch: &str) -> Result<()> {
 
 /// An encoder that has its weights: its features get their name, and its backbone is prepared to be fast.
 fn ready(mut encoder: Encoder, spec: &EncoderSpec) -> Encoder {
-    // Two networks of one set of weights differ by their options: which pooling, which GELU.
-    let options = serde_json::to_string(&spec.backbone).expect("plain fields");
-    let weights = weights::fingerprint(&encoder.variables);
-    encoder.weights_hash = format!("{weights}-{:08x}", crc32fast::hash(options.as_bytes()));
+    encoder.weights_hash = identity(&spec.backbone, &encoder.variables);
     let kind = encoder.autocast.unwrap_or(Kind::Float);
     let wide = spec.backbone.least_channels() >= NARROWEST;
     if encoder.device == Device::Cpu && wide && torch_bridge::frozen::can_freeze(kind) {
         encoder.backbone.freeze(kind);
     }
     encoder
+}
+
+/// A hash of a network and its weights. Two networks of one set of weights differ by their options: which pooling, which GELU.
+pub(crate) fn identity(backbone: &BackboneConfig, weights: &BTreeMap<String, Tensor>) -> String {
+    let options = serde_json::to_string(backbone).expect("plain fields");
+    format!("{}-{:08x}", weights::fingerprint(weights), crc32fast::hash(options.as_bytes()))
 }
 
 fn build(spec: &EncoderSpec, name: &str, device: Device, autocast: Option<Kind>) -> Encoder {

@@ -33,6 +33,7 @@ use crate::error::{Error, Result};
 pub use attentive::AttentiveConfig;
 pub(crate) use classification::{Fitted, Origin, judge, right};
 pub use clustering::ClusteringConfig;
+pub(crate) use encoder::identity;
 pub(crate) use features::POOLED;
 pub use features::{Cached, Encoder, ExtractOptions, FeatureTable, Layers};
 pub use finetune::FinetuneConfig;

@@ -8,9 +8,9 @@ use pixels::loader::prepared;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::evaluation::{Answers, Encoder, LabelledImages, label_tensor};
+use crate::evaluation::{Answers, Encoder, LabelledImages, identity, label_tensor};
 use crate::hardware;
-use crate::models::{Mode, no_tap, weights};
+use crate::models::{Mode, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec, Header};
 
 /// Standard deviation of the classifier's initial weights, as in the linear probe; its bias starts at 0.
@@ -130,7 +130,7 @@ impl Tuned {
 
     /// After the last step: the fingerprint of the new weights.
     pub(super) fn settle(&mut self, steps: u64, seconds: f64) {
-        self.encoder.weights_hash = weights::fingerprint(&self.encoder.variables);
+        self.encoder.weights_hash = identity(&self.spec.backbone, &self.encoder.variables);
         (self.steps, self.seconds) = (steps, seconds);
     }
 }
