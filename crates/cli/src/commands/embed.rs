@@ -24,8 +24,8 @@ pub struct Embed {
     #[arg(long, default_value = "pooled")]
     layers: Layers,
     /// Images in a forward pass.
-    #[arg(long, default_value_t = ExtractOptions::default().batch, value_parser = at_least_one)]
-    batch: usize,
+    #[arg(long, value_parser = at_least_one)]
+    batch: Option<usize>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -43,8 +43,11 @@ impl Embed {
         ));
         let bar = Progress::of_images(source.len());
         let progress = |done, _| bar.at(done);
-        let options =
-            ExtractOptions { batch: self.batch, progress: &progress, ..ExtractOptions::default() };
+        let options = ExtractOptions {
+            batch: self.batch.unwrap_or(0),
+            progress: &progress,
+            ..ExtractOptions::default()
+        };
         let cache = cache_of(&self.encoder);
         let found = encoder.extract_layers_cached(&source, &self.layers, &cache, &options);
         bar.end();

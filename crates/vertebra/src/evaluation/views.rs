@@ -82,7 +82,7 @@ pub fn extract(
         let batch: Batch = batch?;
         if batch.skipped.is_empty() {
             found.waiting.extend(data::views_on(&batch, form, &plan, encoder.device));
-            found.forward_beyond(options.batch)?;
+            found.forward_beyond(encoder.batch(options.batch))?;
             samples.extend(batch.samples);
         }
         // Another sample has taken the place of one that could not be read; it may have a place of its own.
