@@ -18,7 +18,7 @@ use crate::evaluation::FeatureTable;
 /// Rows that are in memory at once.
 const ROWS: usize = 4096;
 
-/// Refuses a file name that [`write`] cannot serve, before anything is computed.
+/// Refuses a file name that [`write()`] cannot serve, before anything is computed.
 pub fn check(out: &Path) -> Result<()> {
     match ending(out) {
         "npy" => Ok(()),

@@ -1,11 +1,11 @@
 //! Weights from anywhere: what a file of named tensors is, and its tensors under our names.
 //!
-//! A file is opened prefix by prefix ([`holders`]), told by names that only its layout has ([`LAYOUTS`]), renamed by that
-//! layout's table ([`table`]), and its architecture and options are read from the shapes ([`found`]). Every tensor is
+//! A file is opened prefix by prefix (`holders`), told by names that only its layout has (`LAYOUTS`), renamed by that
+//! layout's table (`table`), and its architecture and options are read from the shapes (`found`). Every tensor is
 //! claimed by a row, left out with a reason, or named in an error. Our names are torchvision's for ResNet and timm's for
 //! all else.
 //!
-//! What shapes cannot tell comes from `config.json` and its like beside the file ([`beside`]), else from the layout: ε
+//! What shapes cannot tell comes from `config.json` and its like beside the file (`beside`), else from the layout: ε
 //! is that of the library that wrote the file, MLPs have the exact GELU (SigLIP's its approximation with a tanh), the
 //! class token is read where there is one, and the preprocessing is the publisher's. CLIP is trained with either of two
 //! activations, and nothing in its weights tells which: without a `config.json` a person must say it, as

@@ -30,7 +30,7 @@ pub fn std_of_normalised(z: &Tensor) -> f64 {
 pub struct Health {
     /// See [`std_of_normalised`].
     pub std: f64,
-    /// See [`rankme`](super::spectrum::rankme).
+    /// See [`rankme`].
     pub rank: f64,
     pub rows: i64,
     pub width: i64,

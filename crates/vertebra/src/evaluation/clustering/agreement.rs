@@ -47,7 +47,7 @@ impl Contingency {
         if self.is_equal() { 1.0 } else { self.mutual_information() / self.mean_entropy() }
     }
 
-    /// Adjusted mutual information: (I − E[I]) / (mean(H, H') − E[I]) with the arithmetic mean, and the expectation over
+    /// Adjusted mutual information: (I − `E[I]`) / (mean(H, H') − `E[I]`) with the arithmetic mean, and the expectation over
     /// all partitions with parts of the same sizes (Vinh 2010, equation 24a). 1 for equal partitions, about 0 for unrelated
     /// ones, and 0 where one of them does not divide the items.
     pub fn ami(&self) -> f64 {

@@ -19,7 +19,7 @@ pub struct Vit {
     /// Width of the MLPs as [`Shape`](crate::models::vit::Shape) counts it.
     pub mlp: i64,
     pub channels: i64,
-    /// `mlp` and `epsilon` are those of most until [`Vit::settle`].
+    /// `mlp` and `epsilon` are those of most until `Vit::settle`.
     pub config: VitConfig,
 }
 
