@@ -1,5 +1,6 @@
 //! Methods: one file per paper, which says which heads, which loss and what happens after a step.
 
+pub mod ibot;
 mod siamese;
 pub mod simclr;
 pub mod vicreg;

@@ -11,6 +11,7 @@ mod layering;
 mod layouts;
 mod parity;
 mod parity_convswin;
+mod parity_distillation;
 mod parity_vit;
 mod pretrain;
 mod ranking;

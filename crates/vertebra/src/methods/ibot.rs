@@ -1,0 +1,3 @@
+//! iBOT (Zhou et al., ICLR 2022).
+
+mod mask;
