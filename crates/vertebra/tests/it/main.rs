@@ -22,11 +22,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use vertebra::error::Result;
-use vertebra::methods::{Context, Method, MethodConfig, simclr, vicreg};
+use vertebra::methods::{
+    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, simclr, vicreg,
+};
 use vertebra::models::convnext::ConvNextConfig;
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
@@ -58,6 +60,7 @@ fn trained(
         command: "a test".into(),
         version: "0".into(),
         commit: "0".into(),
+        collective: Arc::new(Alone),
     };
     let stop = AtomicBool::new(false);
     let mut tell = |event: Event| {
@@ -94,7 +97,9 @@ fn fixture(name: &str) -> BTreeMap<String, Tensor> {
     weights::load(&root().join("fixtures").join(name)).unwrap().0
 }
 
-const CPU: Context = Context { collective: &Alone, device: Device::Cpu, autocast: None };
+const CPU: Context = Context { device: Device::Cpu, autocast: None, progress: HALFWAY };
+/// The middle of a run, where every schedule has left its start.
+const HALFWAY: Progress = Progress { seed: 3, step: 50, steps: 100, per_epoch: 10.0 };
 
 /// The smallest backbones of three families, for images of 16 pixels.
 fn tiny_backbones() -> [BackboneConfig; 3] {
@@ -141,14 +146,16 @@ fn pairs() -> Vec<(String, MethodConfig, BackboneConfig)> {
 }
 
 fn build(method: &MethodConfig, backbone: &BackboneConfig, seed: u64) -> Box<dyn Method> {
-    method.build(backbone, 3, seed, Device::Cpu)
+    let inputs = Inputs { backbone, channels: 3, views: Views { large: 2, all: 2 } };
+    method.build(&inputs, seed, Device::Cpu)
 }
 
 /// Two views `[8, 3, 16, 16]` of the same images: alike, not equal.
-fn two_views() -> Vec<Tensor> {
+fn two_views() -> Batch {
     tch::manual_seed(17);
     let images = Tensor::randn([8, 3, 16, 16], (Kind::Float, Device::Cpu));
-    (0..2).map(|_| &images + Tensor::randn_like(&images) * 0.3).collect()
+    let views = (0..2).map(|_| &images + Tensor::randn_like(&images) * 0.3).collect();
+    Batch { views, labels: (0..8).map(|image| Some(image % 3)).collect(), first: 0 }
 }
 
 /// The largest absolute difference, as a share of the largest wanted number.
