@@ -7,6 +7,7 @@
 pub mod ibot;
 pub mod network;
 pub mod simclr;
+pub mod supervised;
 pub mod vicreg;
 
 use std::collections::BTreeMap;
@@ -206,12 +207,17 @@ pub trait Method: Send {
 pub enum MethodConfig {
     Vicreg(vicreg::Config),
     Simclr(simclr::Config),
+    Supervised(supervised::Config),
 }
 
 impl MethodConfig {
     /// Every method, with its published options.
     pub fn all() -> Vec<Self> {
-        vec![Self::Vicreg(vicreg::Config::default()), Self::Simclr(simclr::Config::default())]
+        vec![
+            Self::Vicreg(vicreg::Config::default()),
+            Self::Simclr(simclr::Config::default()),
+            Self::Supervised(supervised::Config::default()),
+        ]
     }
 
     /// The paper's spelling.
@@ -219,6 +225,7 @@ impl MethodConfig {
         match self {
             Self::Vicreg(_) => "VICReg",
             Self::Simclr(_) => "SimCLR",
+            Self::Supervised(_) => "Supervised",
         }
     }
 
@@ -227,6 +234,7 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => config.check(inputs),
             Self::Simclr(config) => config.check(inputs),
+            Self::Supervised(config) => config.check(inputs),
         }
     }
 
@@ -236,6 +244,9 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => Box::new(vicreg::Vicreg::new(config, inputs, device)),
             Self::Simclr(config) => Box::new(simclr::Simclr::new(config, inputs, device)),
+            Self::Supervised(config) => {
+                Box::new(supervised::Supervised::new(config, inputs, device))
+            }
         }
     }
 }
