@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::network::{Network, Teacher, apply};
+use super::network::{Network, Teacher, apply, mean_over_directed};
 use super::{Batch, Context, Inputs, Loss, Method, Views, expect};
 use crate::error::Result;
 use crate::models::Backbone;
@@ -46,7 +46,12 @@ impl Config {
             self.predictor.check("method.predictor")?;
             let (found, wanted) = (self.predictor.outputs(), self.projector.outputs());
             let place = "method.predictor.widths";
-            expect(place, found == wanted, &format!("{wanted} at the end, as in the projector"), found)?;
+            expect(
+                place,
+                found == wanted,
+                &format!("{wanted} at the end, as in the projector"),
+                found,
+            )?;
         }
         let momentum = self.momentum;
         expect("method.momentum", (0.0..=1.0).contains(&momentum), "0 to 1", momentum)?;
@@ -87,14 +92,9 @@ impl Method for Byol {
         let predictions = apply(&self.predictor, &z, context);
         let targets = self.teacher.project(teacher, context);
         expect_pair("byol", &predictions[0], &targets[0])?;
-        let directed = self.views.directed();
-        let terms: Vec<Tensor> = directed
-            .iter()
-            .map(|&(target, view)| {
-                regression::squared_distance(&predictions[view], &targets[target].detach())
-            })
-            .collect();
-        let distance = Tensor::stack(&terms, 0).mean(tch::Kind::Float);
+        let distance = mean_over_directed(self.views, |target, view| {
+            regression::squared_distance(&predictions[view], &targets[target].detach())
+        });
         let parts = vec![("distance", distance.detach())];
         let (representation, embedding) = (embedded[0].detach(), z[0].detach());
         Ok(Loss { total: distance * 2.0, parts, representation, embedding })

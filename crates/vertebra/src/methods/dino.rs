@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use torch_bridge::steps;
 
-use super::network::{Network, Teacher};
+use super::network::{Network, Teacher, mean_over_directed};
 use super::{Batch, Context, Inputs, Loss, Method, Progress, Views, expect};
 use crate::error::Result;
 use crate::models::Backbone;
@@ -71,10 +71,9 @@ impl Config {
         ] {
             expect(field, value > 0.0 && value.is_finite(), "a positive number", value)?;
         }
-        for (field, value) in [
-            ("method.momentum", self.momentum),
-            ("method.centre_momentum", self.centre_momentum),
-        ] {
+        for (field, value) in
+            [("method.momentum", self.momentum), ("method.centre_momentum", self.centre_momentum)]
+        {
             expect(field, (0.0..=1.0).contains(&value), "0 to 1", value)?;
         }
         for (field, value) in [
@@ -142,15 +141,10 @@ impl Method for Dino {
         let teacher = Tensor::stack(&self.teacher.project(teacher, context), 0).detach();
         let temperature = self.config.temperature(context.progress);
         let targets = distillation::teacher(&teacher, &self.centre, temperature);
-        let directed = self.views.directed();
-        let terms: Vec<Tensor> = directed
-            .iter()
-            .map(|&(target, view)| {
-                let target = targets.get(target as i64);
-                soft_cross_entropy(&target, &logits[view], self.config.student_temperature)
-            })
-            .collect();
-        let total = Tensor::stack(&terms, 0).mean(Kind::Float);
+        let total = mean_over_directed(self.views, |target, view| {
+            let target = targets.get(target as i64);
+            soft_cross_entropy(&target, &logits[view], self.config.student_temperature)
+        });
         self.pending = self.config.centering.then(|| {
             distillation::moved_centre(&self.centre, &teacher, self.config.centre_momentum)
         });

@@ -14,7 +14,7 @@ use tch::nn::Init;
 use tch::{Device, Kind, Tensor};
 use torch_bridge::steps;
 
-use super::network::{Network, Teacher, apply};
+use super::network::{Network, Teacher, apply, mean_over_directed};
 use super::{Batch, Context, Inputs, Loss, Method, Progress, Views, expect};
 use crate::error::{Error, Result};
 use crate::models::dino_head::{DinoHead, DinoHeadConfig};
@@ -34,8 +34,8 @@ pub struct Config {
     pub momentum: f64,
     /// τ_s; 0.1 in the paper.
     pub student_temperature: f64,
-    /// The teacher's temperatures after their warm-up, of the class token and of patches; 0.04 and 0.07 in the authors' main
-    /// runs of a ViT-S, and 0.07 for both in those of a ViT-B.
+    /// The teacher's temperatures after their warm-up, of the class token and of patches; both 0.07 in the authors' main
+    /// runs.
     pub teacher_temperature: f64,
     pub patch_temperature: f64,
     /// Both at the start, from where they rise in a straight line; 0.04 in the paper.
@@ -79,7 +79,8 @@ impl Default for Config {
 impl Config {
     pub fn check(&self, inputs: &Inputs) -> Result<()> {
         self.projector.check("method.projector")?;
-        let Some(VitConfig { pool: Pool::Class, projection: None, .. }) = inputs.backbone.vit() else {
+        let Some(VitConfig { pool: Pool::Class, projection: None, .. }) = inputs.backbone.vit()
+        else {
             return Err(Error::Recipe {
                 field: "backbone".into(),
                 problem: format!(
@@ -116,7 +117,12 @@ impl Config {
         }
         let [low, high] = self.mask_ratio;
         let ordered = 0.0 <= low && low <= high && high < 1.0;
-        expect("method.mask_ratio", ordered, "two rising shares below 1", format!("{low}, {high}"))?;
+        expect(
+            "method.mask_ratio",
+            ordered,
+            "two rising shares below 1",
+            format!("{low}, {high}"),
+        )?;
         inputs.expect_views()
     }
 
@@ -229,8 +235,7 @@ impl Ibot {
         let mask = self.mask([side, side], (0, n as usize), view, progress);
         let (mut rows, mut weights) = (Vec::new(), Vec::new());
         for (image, mask) in mask.chunks(t as usize).enumerate() {
-            let hidden: Vec<i64> =
-                (0..t).filter(|&patch| mask[patch as usize]).collect();
+            let hidden: Vec<i64> = (0..t).filter(|&patch| mask[patch as usize]).collect();
             let weight = 1.0 / (n as f32 * hidden.len().max(1) as f32);
             weights.extend(hidden.iter().map(|_| weight));
             rows.extend(hidden.iter().map(|patch| image as i64 * t + patch));
@@ -308,15 +313,10 @@ impl Method for Ibot {
         let temperature =
             self.config.temperature(self.config.teacher_temperature, context.progress);
         let targets = distillation::teacher(&teacher, &self.centres[0], temperature);
-        let directed = self.views.directed();
-        let terms: Vec<Tensor> = directed
-            .iter()
-            .map(|&(target, view)| {
-                let target = targets.get(target as i64);
-                soft_cross_entropy(&target, &logits[view], self.config.student_temperature)
-            })
-            .collect();
-        let class = Tensor::stack(&terms, 0).mean(Kind::Float);
+        let class = mean_over_directed(self.views, |target, view| {
+            let target = targets.get(target as i64);
+            soft_cross_entropy(&target, &logits[view], self.config.student_temperature)
+        });
         let (patch, patch_centre) = self.patch_loss(student_patches, teacher_patches, context);
         let momentum = self.config.centre_momentum;
         let centre = distillation::moved_centre(&self.centres[0], &teacher, momentum);

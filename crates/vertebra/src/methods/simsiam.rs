@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::network::{Network, apply};
+use super::network::{Network, apply, mean_over_directed};
 use super::{Batch, Context, Inputs, Loss, Method, Views, expect};
 use crate::error::Result;
 use crate::models::Backbone;
@@ -46,7 +46,12 @@ impl Config {
         self.predictor.check("method.predictor")?;
         let (found, wanted) = (self.predictor.outputs(), self.projector.outputs());
         let place = "method.predictor.widths";
-        expect(place, found == wanted, &format!("{wanted} at the end, as in the projector"), found)?;
+        expect(
+            place,
+            found == wanted,
+            &format!("{wanted} at the end, as in the projector"),
+            found,
+        )?;
         inputs.expect_views()
     }
 }
@@ -76,14 +81,11 @@ impl Method for Simsiam {
         let z = self.network.project(embedded, context);
         let predictions = apply(&self.predictor, &z, context);
         expect_pair("simsiam", &predictions[0], &z[0])?;
-        let target =
-            |view: usize| if self.config.stop_gradient { z[view].detach() } else { z[view].shallow_clone() };
-        let directed = self.views.directed();
-        let terms: Vec<Tensor> = directed
-            .iter()
-            .map(|&(of, view)| regression::negative_cosine(&predictions[view], &target(of)))
-            .collect();
-        let total = Tensor::stack(&terms, 0).mean(tch::Kind::Float);
+        let constant = self.config.stop_gradient;
+        let total = mean_over_directed(self.views, |target, view| {
+            let target = if constant { z[target].detach() } else { z[target].shallow_clone() };
+            regression::negative_cosine(&predictions[view], &target)
+        });
         let parts = vec![("negative_cosine", total.detach())];
         let (representation, embedding) = (embedded[0].detach(), z[0].detach());
         Ok(Loss { total, parts, representation, embedding })

@@ -11,7 +11,7 @@ use tch::nn::Init;
 use tch::{Device, Kind, Tensor};
 use torch_bridge::steps;
 
-use super::network::Network;
+use super::network::{Network, mean_over_directed};
 use super::{Batch, Context, Inputs, Loss, Method, Progress, Views, expect};
 use crate::error::Result;
 use crate::models::Backbone;
@@ -99,8 +99,7 @@ impl Swav {
         let width = config.projector.outputs();
         let init = Init::Randn { mean: 0.0, stdev: 1.0 };
         let path = network.root();
-        let prototypes =
-            (&path / "prototypes").var("weight", &[config.prototypes, width], init);
+        let prototypes = (&path / "prototypes").var("weight", &[config.prototypes, width], init);
         let shape = [inputs.views.large as i64, config.queue, width];
         let queue = (config.queue > 0).then(|| path.zeros_no_train("queue", &shape));
         let method = Self {
@@ -159,14 +158,9 @@ impl Method for Swav {
             .map(|view| self.codes(view, &scores[view], context.progress))
             .collect();
         let temperature = self.config.temperature;
-        let directed = self.views.directed();
-        let terms: Vec<Tensor> = directed
-            .iter()
-            .map(|&(assigned, view)| {
-                soft_cross_entropy(&codes[assigned], &scores[view], temperature)
-            })
-            .collect();
-        let total = Tensor::stack(&terms, 0).mean(Kind::Float);
+        let total = mean_over_directed(self.views, |assigned, view| {
+            soft_cross_entropy(&codes[assigned], &scores[view], temperature)
+        });
         if self.queue.is_some() {
             self.pending = Some(Tensor::stack(&z[..self.views.large], 0).detach());
         }

@@ -92,16 +92,18 @@ impl Method for WMse {
         if n % self.config.group != 0 {
             return Err(Error::Recipe {
                 field: "method.group".into(),
-                problem: format!("a batch of {n} does not divide into groups of {}", self.config.group),
+                problem: format!(
+                    "a batch of {n} does not divide into groups of {}",
+                    self.config.group
+                ),
                 hint: Some("let `batch` be a multiple of `method.group`".into()),
             });
         }
         let distances = (0..self.config.partitions)
             .map(|partition| {
                 let white = self.whitened(&z, context.progress, partition);
-                let pair = |a: &Tensor, b: &Tensor| {
-                    Ok((regression::squared_distance(a, b), Vec::new()))
-                };
+                let pair =
+                    |a: &Tensor, b: &Tensor| Ok((regression::squared_distance(a, b), Vec::new()));
                 mean_over_pairs(self.views, &white, pair).map(|(distance, _)| distance)
             })
             .collect::<Result<Vec<Tensor>>>()?;

@@ -5,6 +5,8 @@ use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
 use super::layers::Linear;
+use super::{Head, Mode};
+use crate::error::{Error, Result};
 
 /// The layers of the head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,26 @@ impl Default for DinoHeadConfig {
     }
 }
 
+impl DinoHeadConfig {
+    /// Refuses a head that cannot be built; `field` is its place in the recipe.
+    pub fn check(&self, field: &str) -> Result<()> {
+        let Self { widths, prototypes, .. } = self;
+        let refuse = |name: &str, problem: String| {
+            Err(Error::Recipe { field: format!("{field}.{name}"), problem, hint: None })
+        };
+        if widths.is_empty() || widths.iter().any(|&width| width < 1) {
+            return refuse(
+                "widths",
+                format!("expected at least one width, all positive, got {widths:?}"),
+            );
+        }
+        if !(2..=1 << 20).contains(prototypes) {
+            return refuse("prototypes", format!("expected 2 to 1048576, got {prototypes}"));
+        }
+        Ok(())
+    }
+}
+
 /// Linear layers with GELU between them, the result at unit length, and its products with K prototypes. Named as the
 /// authors name it: `mlp.0`, `mlp.2`, …, `last_layer.weight_v` and, the prototypes' lengths, `last_layer.weight_g`.
 #[derive(Debug)]
@@ -34,10 +56,11 @@ pub struct DinoHead {
     length: Tensor,
 }
 
-impl DinoHead {
-    /// `inputs` is the width of the representation. Weights of the MLP are truncated normal with std 0.02, the
-    /// prototypes of length 1.
-    pub fn new(path: &nn::Path, inputs: i64, config: &DinoHeadConfig) -> Self {
+impl Head for DinoHead {
+    type Config = DinoHeadConfig;
+
+    /// Weights of the MLP are truncated normal with std 0.02, the prototypes of length 1.
+    fn new(path: &nn::Path, inputs: i64, config: &DinoHeadConfig) -> Self {
         let mut from = inputs;
         let mut layers = Vec::new();
         for (i, &to) in config.widths.iter().enumerate() {
@@ -57,6 +80,13 @@ impl DinoHead {
         Self { layers, direction, length }
     }
 
+    /// `[…, inputs]` → logits `[…, K]`.
+    fn forward(&self, x: &Tensor, _mode: Mode) -> Tensor {
+        self.prototypes(&self.bottleneck(x))
+    }
+}
+
+impl DinoHead {
     /// `[…, inputs]` → `[…, bottleneck]` of unit length, in f32.
     pub fn bottleneck(&self, x: &Tensor) -> Tensor {
         let mut x = x.shallow_clone();
@@ -70,11 +100,6 @@ impl DinoHead {
     pub fn prototypes(&self, x: &Tensor) -> Tensor {
         let weight = unit(&self.direction) * &self.length;
         torch_bridge::autocast(x.device(), None, || x.linear(&weight, None::<&Tensor>))
-    }
-
-    /// `[…, inputs]` → logits `[…, K]`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.prototypes(&self.bottleneck(x))
     }
 }
 
@@ -102,7 +127,7 @@ mod tests {
     fn logits_are_cosines_while_prototypes_have_unit_length() {
         let (store, head) = head(true);
         let x = Tensor::randn([4, 5, 6], (Kind::Float, Device::Cpu));
-        let logits = head.forward(&x);
+        let logits = head.forward(&x, Mode::Train);
         assert_eq!(logits.size(), [4, 5, 12]);
         assert!(logits.abs().max().double_value(&[]) <= 1.0 + 1e-6);
         let learned: Vec<String> = store
@@ -118,10 +143,10 @@ mod tests {
     fn lengths_scale_logits_where_they_are_learned() {
         let (store, head) = head(false);
         let x = Tensor::randn([4, 6], (Kind::Float, Device::Cpu));
-        let before = head.forward(&x).detach();
+        let before = head.forward(&x, Mode::Train).detach();
         let mut length = store.variables().remove("last_layer.weight_g").unwrap();
         let _ = tch::no_grad(|| length.fill_(3.0));
-        let off = (head.forward(&x) - before * 3.0).abs().max();
+        let off = (head.forward(&x, Mode::Train) - before * 3.0).abs().max();
         assert!(off.double_value(&[]) < 1e-6);
     }
 
@@ -134,7 +159,9 @@ mod tests {
         let found =
             torch_bridge::autocast(Device::Cpu, Some(Kind::BFloat16), || head.prototypes(&unit));
         assert!(found.equal(&wanted));
-        let mixed = torch_bridge::autocast(Device::Cpu, Some(Kind::BFloat16), || head.forward(&x));
+        let mixed = torch_bridge::autocast(Device::Cpu, Some(Kind::BFloat16), || {
+            head.forward(&x, Mode::Train)
+        });
         assert_eq!(mixed.kind(), Kind::Float);
     }
 }

@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
+pub use self::heads::Head;
+
 use self::convnext::{ConvNext, ConvNextConfig};
 use self::resnet::{ResNet, ResNetConfig};
 use self::swin::{Swin, SwinConfig, SwinV2Config};
@@ -313,6 +315,14 @@ impl BackboneConfig {
             Self::VitHuge(c) => Family::Vit(vit::HUGE, c),
             Self::VitGiant(c) => Family::Vit(vit::GIANT, c),
             Self::VitSo400m(c) => Family::Vit(vit::SO400M, c),
+        }
+    }
+
+    /// The options of a ViT.
+    pub fn vit(&self) -> Option<VitConfig> {
+        match self.family() {
+            Family::Vit(_, config) => Some(config),
+            _ => None,
         }
     }
 

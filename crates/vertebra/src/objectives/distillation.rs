@@ -19,6 +19,13 @@ pub fn moved_centre(centre: &Tensor, logits: &Tensor, momentum: f64) -> Tensor {
     centre * momentum + mean * (1.0 - momentum)
 }
 
+/// The mean over all rows of −Σ p ln p, in nats. `distributions`: `[…, K]` → scalar: ln K where all are uniform, 0 where
+/// each is sure.
+pub fn entropy(distributions: &Tensor) -> Tensor {
+    let terms = distributions.special_entr();
+    terms.sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>).mean(None::<Kind>)
+}
+
 /// iBOT's term on the patches that the student did not see: Σ w (−Σ P ln softmax(s / τ)) over them, where w is
 /// 1 / (N · hidden patches of the same image): the mean over images of each image's mean. Exactly 0 without hidden
 /// patches.
@@ -75,6 +82,13 @@ mod tests {
         let there = teacher(&(&logits + &constant), &(mean + constant), 0.04);
         // 1 / 0.04 times the rounding of sums near 3.
         assert!(value(&(here - there).abs().max()) < 1e-12);
+    }
+
+    #[test]
+    fn sure_distributions_have_no_entropy_and_uniform_ones_the_most() {
+        assert_eq!(value(&entropy(&Tensor::eye(3, EXACT))), 0.0);
+        let uniform = Tensor::full([2, 5, 8], 0.125, EXACT);
+        assert!((value(&entropy(&uniform)) - 8f64.ln()).abs() < 1e-12);
     }
 
     #[test]

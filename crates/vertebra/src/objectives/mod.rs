@@ -16,7 +16,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 pub use info_nce::normalized;
-pub(crate) use spectrum::{exact, rankme};
+pub(crate) use spectrum::{entropy_rank, exact, rankme};
 
 /// N and D of two equal `[N, D]` with N > 1.
 pub(crate) fn expect_pair(place: &'static str, a: &Tensor, b: &Tensor) -> Result<(i64, i64)> {

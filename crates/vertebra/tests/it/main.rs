@@ -5,6 +5,7 @@
 mod accumulate;
 mod budgets;
 mod channels;
+mod collapse;
 mod contract;
 mod frozen;
 mod layering;

@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 use vertebra::models::dino_head::{DinoHead, DinoHeadConfig};
+use vertebra::models::heads::Head;
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, named_parameters, no_tap};
@@ -121,7 +122,7 @@ fn the_head_with_prototypes_is_that_of_dino() {
     let recorded = Recorded { file: &file, name: "dino_head" };
     let config = DinoHeadConfig { widths: vec![12, 12, 5], prototypes: 10, norm_last: false };
     let (store, head) = recorded.model(|path| DinoHead::new(path, 8, &config));
-    let out = head.forward(&recorded.get("input"));
+    let out = head.forward(&recorded.get("input"), Mode::Train);
     recorded.agrees(&out, "out");
     (out * recorded.get("direction")).sum(None::<Kind>).backward();
     for (name, parameter) in named_parameters(&store) {
