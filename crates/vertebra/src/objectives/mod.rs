@@ -3,14 +3,18 @@
 //! Every function takes f32 (or f64) and returns a scalar tensor; callers leave autocast first, because a covariance or a
 //! matrix of logits in bf16 keeps three digits.
 
+pub mod barlow;
+pub mod duality;
 pub mod health;
 pub mod info_nce;
+pub mod spectral;
 pub mod spectrum;
 pub mod vicreg;
 
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+pub(crate) use duality::{column_dots, cross_off_diagonal_energy, off_diagonal_energy};
 pub(crate) use spectrum::{exact, rankme};
 
 /// N and D of two equal `[N, D]` with N > 1.

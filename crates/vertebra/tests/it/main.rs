@@ -10,6 +10,7 @@ mod frozen;
 mod layering;
 mod layouts;
 mod parity;
+mod parity_contrastive;
 mod parity_convswin;
 mod parity_vit;
 mod pretrain;
