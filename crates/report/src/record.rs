@@ -116,6 +116,8 @@ pub struct RunInfo {
     pub started: u64,
     /// Steps of the whole run.
     pub steps: u64,
+    /// Processes that trained together; 0 in older records, which means one.
+    pub ranks: u64,
     /// `running`, `finished`, `interrupted` or `failed: ...`.
     pub state: String,
     /// Warnings worth a reader's attention: advice on collapse, a fallback that was taken.
