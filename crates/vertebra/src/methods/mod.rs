@@ -4,8 +4,16 @@
 //! batch: the [pretraining loop](crate::pretrain) cuts it, gathers what [`Method::embed`] gave, and hands all rows to
 //! [`Method::loss`]. So teachers, queues and centres cannot move twice in a step, nor apart on two ranks.
 
+pub mod barlow;
+pub mod dcl;
+pub mod duality;
+pub mod moco;
+pub mod moco_v3;
 pub mod network;
+pub mod nnclr;
+mod queue;
 pub mod simclr;
+pub mod spectral;
 pub mod supervised;
 pub mod vicreg;
 
@@ -200,12 +208,39 @@ pub trait Method: Send {
     fn backbone(&self) -> &dyn Backbone;
 }
 
+/// Refuses an option that does not hold what it should.
+pub(crate) fn expect(
+    field: &str,
+    holds: bool,
+    wanted: &str,
+    found: impl std::fmt::Display,
+) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let problem = format!("expected {wanted}, got {found}");
+    Err(Error::Recipe { field: field.into(), problem, hint: None })
+}
+
+/// The same for a temperature, a weight or a radius.
+fn expect_positive(field: &str, value: f64) -> Result<()> {
+    expect(field, value > 0.0 && value.is_finite(), "a positive number", value)
+}
+
 /// A method by name, with its published defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum MethodConfig {
     Vicreg(vicreg::Config),
     Simclr(simclr::Config),
+    Dcl(dcl::Config),
+    Spectral(spectral::Config),
+    Barlow(barlow::Config),
+    Moco(moco::Config),
+    MocoV3(moco_v3::Config),
+    Nnclr(nnclr::Config),
+    VicregExp(duality::Config),
+    VicregCtr(duality::Config),
     Supervised(supervised::Config),
 }
 
@@ -215,6 +250,14 @@ impl MethodConfig {
         vec![
             Self::Vicreg(vicreg::Config::default()),
             Self::Simclr(simclr::Config::default()),
+            Self::Dcl(dcl::Config::default()),
+            Self::Spectral(spectral::Config::default()),
+            Self::Barlow(barlow::Config::default()),
+            Self::Moco(moco::Config::default()),
+            Self::MocoV3(moco_v3::Config::default()),
+            Self::Nnclr(nnclr::Config::default()),
+            Self::VicregExp(duality::Config::default()),
+            Self::VicregCtr(duality::Config::default()),
             Self::Supervised(supervised::Config::default()),
         ]
     }
@@ -224,6 +267,14 @@ impl MethodConfig {
         match self {
             Self::Vicreg(_) => "VICReg",
             Self::Simclr(_) => "SimCLR",
+            Self::Dcl(_) => "DCL",
+            Self::Spectral(_) => "Spectral contrastive",
+            Self::Barlow(_) => "Barlow Twins",
+            Self::Moco(_) => "MoCo v2",
+            Self::MocoV3(_) => "MoCo v3",
+            Self::Nnclr(_) => "NNCLR",
+            Self::VicregExp(_) => "VICReg-exp",
+            Self::VicregCtr(_) => "VICReg-ctr",
             Self::Supervised(_) => "Supervised",
         }
     }
@@ -233,6 +284,13 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => config.check(inputs),
             Self::Simclr(config) => config.check(inputs),
+            Self::Dcl(config) => config.check(inputs),
+            Self::Spectral(config) => config.check(inputs),
+            Self::Barlow(config) => config.check(inputs),
+            Self::Moco(config) => config.check(inputs),
+            Self::MocoV3(config) => config.check(inputs),
+            Self::Nnclr(config) => config.check(inputs),
+            Self::VicregExp(config) | Self::VicregCtr(config) => config.check(inputs),
             Self::Supervised(config) => config.check(inputs),
         }
     }
@@ -243,6 +301,18 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => Box::new(vicreg::Vicreg::new(config, inputs, device)),
             Self::Simclr(config) => Box::new(simclr::Simclr::new(config, inputs, device)),
+            Self::Dcl(config) => Box::new(dcl::Dcl::new(config, inputs, device)),
+            Self::Spectral(config) => Box::new(spectral::Spectral::new(config, inputs, device)),
+            Self::Barlow(config) => Box::new(barlow::Barlow::new(config, inputs, device)),
+            Self::Moco(config) => Box::new(moco::Moco::new(config, inputs, device)),
+            Self::MocoV3(config) => Box::new(moco_v3::MocoV3::new(config, inputs, device)),
+            Self::Nnclr(config) => Box::new(nnclr::Nnclr::new(config, inputs, device)),
+            Self::VicregExp(config) => {
+                Box::new(duality::Duality::new(config, duality::Side::Dimensions, inputs, device))
+            }
+            Self::VicregCtr(config) => {
+                Box::new(duality::Duality::new(config, duality::Side::Samples, inputs, device))
+            }
             Self::Supervised(config) => {
                 Box::new(supervised::Supervised::new(config, inputs, device))
             }
