@@ -23,9 +23,11 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// The authors' CIFAR-10 network ends in one linear layer of 1000.
+    /// The authors' for CIFAR-10: 2048-1000, with a batch norm after the last layer too.
     fn default() -> Self {
-        Self { mu: 1.0, projector: MlpConfig { last_bias: true, ..MlpConfig::of(&[1000]) } }
+        let projector =
+            MlpConfig { last_bias: true, last_norm: true, ..MlpConfig::of(&[2048, 1000]) };
+        Self { mu: 1.0, projector }
     }
 }
 

@@ -6,6 +6,7 @@ mod accumulate;
 mod budgets;
 mod channels;
 mod contract;
+mod contrastive;
 mod frozen;
 mod layering;
 mod layouts;
