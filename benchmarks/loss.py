@@ -121,7 +121,7 @@ def vicreg(za, zb):
         n, d = z.shape
         centred = z - z.mean(0)
         matrix = centred.T @ centred / (n - 1)
-        return off_diagonal(matrix).square().sum() / d
+        return off_diagonal(matrix) / d
 
     def hinge(z):
         return torch.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
@@ -136,7 +136,7 @@ def barlow(za, zb):
         return (z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-5).sqrt()
 
     matrix = standardised(za).T @ standardised(zb) / za.shape[0]
-    return (matrix.diagonal() - 1).square().sum() + 0.0051 * off_diagonal(matrix).square().sum()
+    return (matrix.diagonal() - 1).square().sum() + 0.0051 * off_diagonal(matrix)
 
 
 def simclr(za, zb):
@@ -152,9 +152,8 @@ def simclr(za, zb):
 
 
 def off_diagonal(matrix):
-    """All entries but the last, in rows one longer than the matrix's, start with one of the diagonal."""
-    d = matrix.shape[0]
-    return matrix.flatten()[:-1].view(d - 1, d + 1)[:, 1:]
+    """All squares less those of the diagonal."""
+    return matrix.square().sum() - matrix.diagonal().square().sum()
 
 
 def peak_mb():

@@ -144,7 +144,7 @@ fn plain_vicreg(za: &Tensor, zb: &Tensor) -> Tensor {
         let (n, d) = (z.size()[0], z.size()[1]);
         let centred = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
         let matrix = centred.tr().matmul(&centred) / (n - 1) as f64;
-        off_diagonal(&matrix).square().sum(None::<Kind>) / d as f64
+        off_diagonal(&matrix) / d as f64
     };
     let variance = (terms::variance(za) + terms::variance(zb)) / 2.0;
     25.0 * (terms::invariance(za, zb) + variance) + covariance(za) + covariance(zb)
@@ -157,13 +157,13 @@ fn plain_barlow(za: &Tensor, zb: &Tensor) -> Tensor {
     };
     let matrix = standardised(za).tr().matmul(&standardised(zb)) / za.size()[0] as f64;
     let on_diagonal = (matrix.diagonal(0, 0, 1) - 1.0).square().sum(None::<Kind>);
-    on_diagonal + LAMBDA * off_diagonal(&matrix).square().sum(None::<Kind>)
+    on_diagonal + LAMBDA * off_diagonal(&matrix)
 }
 
-/// The entries off the diagonal of a square matrix, as one list: all but the last, in rows one longer than the matrix's.
+/// All squares less those of the diagonal.
 fn off_diagonal(matrix: &Tensor) -> Tensor {
-    let d = matrix.size()[0];
-    matrix.flatten(0, 1).narrow(0, 0, d * d - 1).view([d - 1, d + 1]).narrow(1, 1, d)
+    let diagonal = matrix.diagonal(0, 0, 1).square().sum(None::<Kind>);
+    matrix.square().sum(None::<Kind>) - diagonal
 }
 
 #[cfg(test)]
