@@ -225,7 +225,7 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
     })
 }
 
-fn clock(seconds: f64) -> String {
+pub fn clock(seconds: f64) -> String {
     let duration = Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
     let (hours, rest) = (duration.as_secs() / 3600, duration.as_secs() % 3600);
     if hours > 0 {

@@ -112,6 +112,10 @@ pub struct RunInfo {
     pub skipped: u64,
     /// Seconds of training so far, over all resumptions.
     pub seconds: f64,
+    /// The most memory that training held, in MiB: resident of the process on the CPU, in tensors on a GPU; absent where
+    /// the machine does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_mb: Option<f64>,
     /// Seconds since 1970 when the run began.
     pub started: u64,
     /// Steps of the whole run.

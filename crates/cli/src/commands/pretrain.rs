@@ -1,10 +1,11 @@
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vertebra::error::Error;
 use vertebra::hardware;
-use vertebra::pretrain::{Job, Outcome, Watch, pretrain};
+use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
 use vertebra::recipe::{RawRecipe, Recipe};
 use vertebra::scoring;
 
@@ -39,6 +40,9 @@ pub struct Pretrain {
     /// Events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+    /// The process whose end also ends the run, saved: a study that started it.
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 impl Pretrain {
@@ -55,8 +59,13 @@ impl Pretrain {
         };
         let stop = stop_on_interrupt()?;
         let mut screen = Screen::new(self.json);
-        let outcome =
-            pretrain(&job, &mut Watch { tell: &mut |event| screen.event(&event), stop: &stop })?;
+        let mut tell = |event: Event| {
+            if self.parent.is_some_and(|parent| parent != parent_id()) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            screen.event(&event);
+        };
+        let outcome = pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })?;
         screen.end_training();
         if outcome == Outcome::Interrupted {
             screen.say(&format!(
@@ -121,7 +130,7 @@ fn command_as_typed() -> String {
 }
 
 /// The first Ctrl-C asks the run to save and stop, the second ends the process.
-fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 11] = [
     &["recipe"],
     &["gallery", "pretrain"],
     &["scoring", "embed", "bench"],
-    &["doctor"],
+    &["doctor", "studies"],
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
