@@ -60,8 +60,9 @@ pub fn exit_at_once(code: i32) -> ! {
 /// Asks a program that this one started to save and stop, as Ctrl-C does.
 pub fn interrupt(child: &std::process::Child) -> Result<()> {
     let id = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).map_err(|cause| {
-        Error::Usage { problem: format!("process {}: {cause}", child.id()), hint: None }
+    rustix::process::kill_process(id, rustix::process::Signal::INT).map_err(|cause| Error::Usage {
+        problem: format!("process {}: {cause}", child.id()),
+        hint: None,
     })
 }
 

@@ -68,7 +68,9 @@ fn work(study: &studies::Study) -> anyhow::Result<()> {
     }
     match summary.left {
         0 => {}
-        left if stop.load(Ordering::Relaxed) => eprintln!("{left} are left; the same command goes on"),
+        left if stop.load(Ordering::Relaxed) => {
+            eprintln!("{left} are left; the same command goes on")
+        }
         left => eprintln!("{left} are being done by other processes"),
     }
     Ok(())
@@ -86,9 +88,7 @@ fn tell(event: &Event) {
         }
         Event::Done { seconds, scores, .. } => {
             let top1 = scores.iter().filter(|it| it.metric == "top1" && it.encoder == "trained");
-            let words = top1.map(|it| {
-                format!("{} {} %  ", it.protocol, it.value_in_words())
-            });
+            let words = top1.map(|it| format!("{} {} %  ", it.protocol, it.value_in_words()));
             eprintln!("  {}{}", words.collect::<String>(), clock(*seconds));
         }
         Event::Failed { reason, .. } => eprintln!("  failed: {reason}"),

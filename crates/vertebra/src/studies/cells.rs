@@ -66,9 +66,22 @@ pub struct Attempt<'a> {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// `number` of `of` runs begins or goes on; `left` are still to be done, this one among them.
-    Begin { cell: &'a Cell, number: usize, of: usize, left: usize, seconds_left: Option<f64> },
-    Done { cell: &'a Cell, seconds: f64, scores: &'a [Score] },
-    Failed { cell: &'a Cell, reason: &'a str },
+    Begin {
+        cell: &'a Cell,
+        number: usize,
+        of: usize,
+        left: usize,
+        seconds_left: Option<f64>,
+    },
+    Done {
+        cell: &'a Cell,
+        seconds: f64,
+        scores: &'a [Score],
+    },
+    Failed {
+        cell: &'a Cell,
+        reason: &'a str,
+    },
 }
 
 /// How the runs of a study stand when a process ends its work.

@@ -148,9 +148,7 @@ impl Plan {
         let name = format!("{}{place}-s{seed}", variant.name);
         let base = match &self.base {
             Base::Recipe(table) => toml::to_string(table).expect("a table is TOML"),
-            Base::File(path) => {
-                std::fs::read_to_string(path).map_err(Error::file("read", path))?
-            }
+            Base::File(path) => std::fs::read_to_string(path).map_err(Error::file("read", path))?,
         };
         let recipe = RawRecipe::parse(&base, &settings).and_then(RawRecipe::check);
         let recipe = recipe.map_err(|error| in_cell(error, &name))?;

@@ -88,13 +88,14 @@ impl Table {
         let shown = self.shown();
         let mut columns = vec!["".to_string()];
         columns.extend(shown.iter().map(|key| in_words(key)));
-        let fixed = ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
+        let fixed =
+            ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
         columns.extend(fixed.map(Into::into));
         let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
         for row in &self.rows {
             text += &format!("| {} |\n", row.cells(&shown).join(" | "));
         }
-        text + "\n" + &self.notes().join("\n") + "\n"
+        text + "\n" + &self.notes().join("\n\n") + "\n"
     }
 
     /// The scores that have a column: top-1 where a protocol has it, else all that it has.
