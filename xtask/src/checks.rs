@@ -47,7 +47,34 @@ pub fn test(root: &Path) -> Result<(), Failure> {
         &mut command(root, "cargo test --package pixels --features parquet --lib parquet"),
         "the failed tests are named above",
     )?;
+    ranks(root)?;
     last_step("tests", &mut tests(root), "the failed tests are named above")
+}
+
+/// Two processes against one, where MPI is installed.
+fn ranks(root: &Path) -> Result<(), Failure> {
+    if !succeeds(root, "mpirun --version") || !succeeds(root, "mpicc --version") {
+        println!(
+            "--- two ranks: skipped, MPI is not installed (Debian: libopenmpi-dev openmpi-bin libclang-dev)"
+        );
+        return Ok(());
+    }
+    let test = "cargo test --package vertebra --features mpi --test ranks";
+    step(
+        "two ranks: build",
+        &mut command(root, &format!("{test} --no-run")),
+        "the messages above say what is missing",
+    )?;
+    let mut run = command(root, &format!("mpirun -n 2 {test}"));
+    // Open MPI refuses to start as root, as a container does, and on fewer cores than ranks, unless it is told to.
+    for variable in [
+        "OMPI_ALLOW_RUN_AS_ROOT",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+        "OMPI_MCA_rmaps_base_oversubscribe",
+    ] {
+        run.env(variable, "1");
+    }
+    step("two ranks", &mut run, "two ranks must give what one gives; the difference is named above")
 }
 
 fn tests(root: &Path) -> Command {

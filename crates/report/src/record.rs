@@ -35,7 +35,8 @@ pub struct JournalLine {
     pub data_wait: f64,
     /// The loss's parts under their own names (`invariance`, `variance`...), the norm of the gradient
     /// (`grad_norm`), and the health keys: `representation_std`, `representation_rank`, `embedding_std`,
-    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding).
+    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding), and of the embedding with
+    /// rows of length 1 `sample_contrastive`, `dimension_contrastive` (Garrido 2023, per pair).
     #[serde(flatten, deserialize_with = "numbers_only")]
     pub values: BTreeMap<String, f64>,
 }
@@ -120,6 +121,8 @@ pub struct RunInfo {
     pub started: u64,
     /// Steps of the whole run.
     pub steps: u64,
+    /// Processes that trained together; 0 in older records, which means one.
+    pub ranks: u64,
     /// `running`, `finished`, `interrupted` or `failed: ...`.
     pub state: String,
     /// Warnings worth a reader's attention: advice on collapse, a fallback that was taken.

@@ -13,7 +13,7 @@ use crate::data;
 use crate::error::Result;
 use crate::evaluation::{FeatureTable, LinearConfig, LogisticConfig, Protocol, neighbours};
 use crate::hardware;
-use crate::methods::Context;
+use crate::methods::{Batch, Context, Progress};
 use crate::pretrain::backward;
 use crate::recipe::Recipe;
 use crate::training::collective::Alone;
@@ -39,13 +39,13 @@ pub struct StepSpeed {
 pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
     let device = hardware::device(recipe.device)?;
     let autocast = hardware::autocast(recipe.precision, device);
-    let context = Context { collective: &Alone, device, autocast };
+    let all = (warmup + steps) as u64;
     let channels = recipe.data.channels as i64;
-    let mut method = recipe.method.build(&recipe.backbone, channels, recipe.seed, device);
-    let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
+    let mut method = recipe.method.build(&recipe.inputs()?, recipe.seed, device);
+    let groups = groups::assign(&method.parameters(), &method.rules())?;
     let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
     let lr = recipe.optimizer.peak_lr(recipe.batch);
-    let views: Vec<Tensor> = recipe
+    let views = recipe
         .plan()
         .unfolded()
         .iter()
@@ -57,14 +57,24 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
             if last { data::with_channels_last(&images) } else { images }
         })
         .collect();
+    let labels = vec![Some(0); recipe.batch];
+    let batch = Batch { views, labels, first: 0 };
     let mut times = Vec::with_capacity(steps);
     for number in 0..warmup + steps {
+        let progress = Progress {
+            seed: recipe.seed,
+            step: number as u64,
+            steps: all,
+            per_epoch: all as f64 / recipe.epochs,
+        };
+        let context = Context { device, autocast, progress };
         torch_bridge::synchronize(device);
         let start = Instant::now();
         optimizer.zero_grad();
-        let loss = backward(method.as_mut(), &views, recipe.accumulate, &context)?;
+        let loss = backward(method.as_mut(), &batch, recipe.accumulate, &Alone, &context)?;
+        method.before_step(&context);
         optimizer.step(lr);
-        method.after_step(&context);
+        method.after_step(&context)?;
         // A run reads its loss; so does this.
         let _ = loss.total.double_value(&[]);
         torch_bridge::synchronize(device);

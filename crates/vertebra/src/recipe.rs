@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::evaluation::knn::KnnConfig;
 use crate::evaluation::linear::LinearConfig;
 pub use crate::hardware::{DeviceChoice, Precision};
-use crate::methods::MethodConfig;
+use crate::methods::{Inputs, MethodConfig, Views};
 use crate::models::BackboneConfig;
 use crate::models::weights::nearest;
 use crate::training::optim::OptimizerConfig;
@@ -39,9 +39,15 @@ pub struct RawRecipe {
     /// The learning rate at the end, as a share of its peak. VICReg ends at 0.001.
     #[serde(default = "thousandth")]
     pub final_lr: f64,
+    /// The weight decay at the end, reached by half a cosine; absent means that it stays. DINO's goes from 0.04 to 0.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_weight_decay: Option<f64>,
     /// Largest norm of the gradient; absent means no clipping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
+    /// Largest norm of each parameter's gradient by itself; absent means no clipping. DINO's is 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_each: Option<f64>,
     #[serde(default)]
     pub precision: Precision,
     #[serde(default)]
@@ -190,7 +196,7 @@ impl RawRecipe {
         }
         self.backbone.check_size("evaluation.preprocess.crop", self.preprocess().crop)?;
         self.check_narrow()?;
-        self.method.check(self.plan().unfolded().len())?;
+        self.method.check(&self.inputs()?)?;
         self.optimizer.check()?;
         Ok(Recipe(self))
     }
@@ -223,6 +229,18 @@ impl RawRecipe {
             ("warmup_epochs", warmup, "0 to less than `epochs`", self.warmup_epochs),
             ("final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1", self.final_lr),
             ("clip", self.clip.is_none_or(positive), "more than 0", self.clip.unwrap_or(0.0)),
+            (
+                "clip_each",
+                self.clip_each.is_none_or(positive) && self.clip.and(self.clip_each).is_none(),
+                "more than 0, and no `clip` beside it",
+                self.clip_each.unwrap_or(0.0),
+            ),
+            (
+                "final_weight_decay",
+                self.final_weight_decay.is_none_or(|end| end >= 0.0 && end.is_finite()),
+                "0 or more",
+                self.final_weight_decay.unwrap_or(0.0),
+            ),
             ("log_every", self.log_every > 0, "at least 1 step", self.log_every as f64),
             (
                 "checkpoint_every",
@@ -240,6 +258,17 @@ impl RawRecipe {
                     .then(|| "shorten the warm-up with the run".to_string()),
             }),
         }
+    }
+
+    /// What the method is built for; an error where the views cannot be compared.
+    pub fn inputs(&self) -> Result<Inputs<'_>> {
+        let plan = self.plan();
+        let sizes: Vec<usize> = plan.unfolded().iter().map(|view| view.size).collect();
+        Ok(Inputs {
+            backbone: &self.backbone,
+            channels: self.data.channels as i64,
+            views: Views::of(&sizes)?,
+        })
     }
 
     pub fn plan(&self) -> ViewPlan {

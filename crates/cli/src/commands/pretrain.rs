@@ -8,6 +8,7 @@ use vertebra::hardware;
 use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
 use vertebra::recipe::{RawRecipe, Recipe};
 use vertebra::scoring;
+use vertebra::training::collective::{Alone, Collective};
 
 use crate::show::Screen;
 
@@ -47,6 +48,8 @@ pub struct Pretrain {
 
 impl Pretrain {
     pub fn run(self) -> anyhow::Result<()> {
+        let collective = ranks()?;
+        let first = collective.rank() == 0;
         let folder = self.folder()?;
         let recipe = self.recipe(&folder)?;
         let job = Job {
@@ -56,6 +59,7 @@ impl Pretrain {
             command: command_as_typed(),
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("VERTEBRA_COMMIT").into(),
+            collective,
         };
         let stop = stop_on_interrupt()?;
         let mut screen = Screen::new(self.json);
@@ -63,9 +67,15 @@ impl Pretrain {
             if self.parent.is_some_and(|parent| parent != parent_id()) {
                 stop.store(true, Ordering::Relaxed);
             }
-            screen.event(&event);
+            // One rank speaks for all.
+            if first {
+                screen.event(&event);
+            }
         };
         let outcome = pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })?;
+        if !first {
+            return Ok(());
+        }
         screen.end_training();
         if outcome == Outcome::Interrupted {
             screen.say(&format!(
@@ -121,6 +131,22 @@ impl Pretrain {
         recipe.data.strict |= self.strict;
         Ok(recipe.check()?)
     }
+}
+
+/// The processes that `mpirun` started together; one, where it did not.
+#[cfg(feature = "mpi")]
+fn ranks() -> anyhow::Result<Arc<dyn Collective>> {
+    let started = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
+    if started.iter().all(|name| std::env::var_os(name).is_none()) {
+        return Ok(Arc::new(Alone));
+    }
+    Ok(Arc::new(vertebra::training::collective::Mpi::begin()?))
+}
+
+#[cfg(not(feature = "mpi"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as with MPI")]
+fn ranks() -> anyhow::Result<Arc<dyn Collective>> {
+    Ok(Arc::new(Alone))
 }
 
 /// Arguments need not be text; what is not is shown as near as it can be.

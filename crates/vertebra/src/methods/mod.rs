@@ -1,7 +1,12 @@
 //! Methods: one file per paper, which says which heads, which loss and what happens after a step.
+//!
+//! A method is a function of the whole batch of an optimizer step. It never learns how many micro-batches or ranks made that
+//! batch: the [pretraining loop](crate::pretrain) cuts it, gathers what [`Method::embed`] gave, and hands all rows to
+//! [`Method::loss`]. So teachers, queues and centres cannot move twice in a step, nor apart on two ranks.
 
-mod siamese;
+pub mod network;
 pub mod simclr;
+pub mod supervised;
 pub mod vicreg;
 
 use std::collections::BTreeMap;
@@ -9,32 +14,150 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{Backbone, BackboneConfig};
-use crate::training::collective::Collective;
+use crate::training::groups::{Rule, standard_rules};
+
+/// Views of some images, and what is known of the images.
+#[derive(Debug)]
+pub struct Batch {
+    /// One `[N, C, S, S]` per view, large views first; row i of each is of image i.
+    pub views: Vec<Tensor>,
+    /// One per image. Only the supervised baseline reads them.
+    pub labels: Vec<Option<u32>>,
+    /// The place of the first image in the whole batch of the step: what addresses a draw for an image.
+    pub first: usize,
+}
+
+impl Batch {
+    /// `size` images from place `start` on, over the same memory.
+    pub fn narrow(&self, start: usize, size: usize) -> Self {
+        let rows = |view: &Tensor| view.narrow(0, start as i64, size as i64);
+        Self {
+            views: self.views.iter().map(rows).collect(),
+            labels: self.labels[start..start + size].to_vec(),
+            first: self.first + start,
+        }
+    }
+
+    /// How many images.
+    pub fn size(&self) -> usize {
+        self.labels.len()
+    }
+}
 
 /// What a method may know of the run it serves.
-pub struct Context<'a> {
-    pub collective: &'a dyn Collective,
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
     pub device: Device,
     /// The kind of autocast, `None` for f32 throughout.
     pub autocast: Option<Kind>,
+    pub progress: Progress,
 }
 
-impl Context<'_> {
+impl Context {
     /// Runs networks in the run's precision. Objectives stay outside.
     pub fn autocast<T>(&self, body: impl FnOnce() -> T) -> T {
         torch_bridge::autocast(self.device, self.autocast, body)
     }
 }
 
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The run's, for draws that no image owns.
+    pub seed: u64,
+    /// Optimizer steps done before this one.
+    pub step: u64,
+    /// Of the whole run.
+    pub steps: u64,
+    /// Steps of an epoch.
+    pub per_epoch: f64,
+}
+
+impl Progress {
+    /// The share of the run that is done, 0 to 1: what schedules are functions of.
+    pub fn done(&self) -> f64 {
+        self.step as f64 / self.steps.max(1) as f64
+    }
+
+    /// Epochs done, with the fraction.
+    pub fn epoch(&self) -> f64 {
+        self.step as f64 / self.per_epoch
+    }
+}
+
+/// How many views of an image there are. The large ones, which come first, are compared with all others; small ones
+/// (multi-crop; Caron et al. 2020) only with large ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Views {
+    pub large: usize,
+    pub all: usize,
+}
+
+impl Views {
+    /// From the sizes of the views, in order: those of the largest size are the large ones, and must come first.
+    pub fn of(sizes: &[usize]) -> Result<Self> {
+        let largest = sizes.iter().max().copied().unwrap_or(0);
+        let large = sizes.iter().take_while(|&&size| size == largest).count();
+        if sizes[large..].contains(&largest) {
+            return Err(Error::Recipe {
+                field: "views".into(),
+                problem: format!("expected the largest views first, got sizes {sizes:?}"),
+                hint: Some("small crops are compared with the large ones before them".into()),
+            });
+        }
+        Ok(Self { large, all: sizes.len() })
+    }
+
+    /// The pairs (a, b), a < b, of which at least one is large: what a loss of two views is averaged over.
+    pub fn pairs(self) -> Vec<(usize, usize)> {
+        (0..self.large).flat_map(|a| (a + 1..self.all).map(move |b| (a, b))).collect()
+    }
+
+    /// The pairs (target, other) with a large target and any other view: what a student predicts of a teacher.
+    pub fn directed(self) -> Vec<(usize, usize)> {
+        let others = |a| (0..self.all).filter(move |&b| b != a).map(move |b| (a, b));
+        (0..self.large).flat_map(others).collect()
+    }
+}
+
+/// What a method is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub backbone: &'a BackboneConfig,
+    /// Of the images.
+    pub channels: i64,
+    pub views: Views,
+}
+
+impl Inputs<'_> {
+    /// Refuses a plan with fewer than two views.
+    pub fn expect_views(&self) -> Result<()> {
+        if self.views.all >= 2 {
+            return Ok(());
+        }
+        Err(Error::Recipe {
+            field: "views".into(),
+            problem: format!(
+                "this method compares views of an image, the plan gives {}",
+                self.views.all
+            ),
+            hint: Some("one `[[views]]` with `count = 2`, or two of them".into()),
+        })
+    }
+}
+
+/// Scalars under the names of the paper.
+pub type Parts = Vec<(&'static str, Tensor)>;
+
 /// A loss and what is worth seeing of it.
 #[derive(Debug)]
 pub struct Loss {
     /// The scalar to minimise.
     pub total: Tensor,
-    /// Scalars under the names of the paper, for the journal; unweighted.
-    pub parts: Vec<(&'static str, Tensor)>,
+    /// For the journal; unweighted.
+    pub parts: Parts,
     /// The first view's representation (before the projector) and embedding (after it), `[N, D]`, without gradient: what
     /// the health of a run is read from.
     pub representation: Tensor,
@@ -43,23 +166,35 @@ pub struct Loss {
 
 /// A way to learn without labels.
 ///
-/// The work is cut in two so that gradient accumulation is exact: `embed` treats every sample on its own, `loss`
-/// needs the whole batch. (Batch norm inside `embed` normalises each micro-batch by itself.)
+/// The work is cut in two so that micro-batches and ranks are exact: `embed` treats every sample on its own, `loss` sees the
+/// whole batch. (Batch norm inside `embed` normalises each micro-batch of each rank by itself; the heads belong to `loss`, so
+/// theirs is that of the whole batch.)
 pub trait Method: Send {
-    /// The part that is done sample by sample: `views[v]`: `[N, C, S, S]` → tensors whose first dimension is N.
-    fn embed(&self, views: &[Tensor], context: &Context) -> Vec<Tensor>;
+    /// The part that is done sample by sample → tensors whose first dimension is N.
+    fn embed(&self, batch: &Batch, context: &Context) -> Vec<Tensor>;
 
-    /// The part that needs the whole batch: what `embed` gave → loss.
+    /// The part that needs the whole batch: what `embed` gave, for all images of the step → loss. Called twice, it gives
+    /// the same value twice: what a queue or a centre learns of the batch waits for `after_step`.
     fn loss(&mut self, embedded: &[Tensor], context: &Context) -> Result<Loss>;
 
-    /// After the optimizer's step: teachers follow, queues turn.
-    fn after_step(&mut self, _context: &Context) {}
+    /// Between the gradient and the optimizer's step: a layer that is still frozen drops its gradient.
+    fn before_step(&mut self, _context: &Context) {}
+
+    /// After the optimizer's step: teachers follow, queues turn, centres move.
+    fn after_step(&mut self, _context: &Context) -> Result<()> {
+        Ok(())
+    }
 
     /// Everything a checkpoint must hold: parameters, running statistics, teachers, queues.
     fn variables(&self) -> BTreeMap<String, Tensor>;
 
     /// What the optimizer moves; a subset of `variables`. The backbone's names begin with `backbone.`.
     fn parameters(&self) -> BTreeMap<String, Tensor>;
+
+    /// Which parameters decay, adapt, and at which rate.
+    fn rules(&self) -> Vec<Rule> {
+        standard_rules()
+    }
 
     /// The encoder that remains after pretraining.
     fn backbone(&self) -> &dyn Backbone;
@@ -71,12 +206,17 @@ pub trait Method: Send {
 pub enum MethodConfig {
     Vicreg(vicreg::Config),
     Simclr(simclr::Config),
+    Supervised(supervised::Config),
 }
 
 impl MethodConfig {
     /// Every method, with its published options.
-    pub fn all() -> [Self; 2] {
-        [Self::Vicreg(vicreg::Config::default()), Self::Simclr(simclr::Config::default())]
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Vicreg(vicreg::Config::default()),
+            Self::Simclr(simclr::Config::default()),
+            Self::Supervised(supervised::Config::default()),
+        ]
     }
 
     /// The paper's spelling.
@@ -84,32 +224,27 @@ impl MethodConfig {
         match self {
             Self::Vicreg(_) => "VICReg",
             Self::Simclr(_) => "SimCLR",
+            Self::Supervised(_) => "Supervised",
         }
     }
 
-    /// Refuses options that cannot be trained with; `views` is how many views the plan gives.
-    pub fn check(&self, views: usize) -> Result<()> {
+    /// Refuses options that cannot be trained with.
+    pub fn check(&self, inputs: &Inputs) -> Result<()> {
         match self {
-            Self::Vicreg(config) => config.check(views),
-            Self::Simclr(config) => config.check(views),
+            Self::Vicreg(config) => config.check(inputs),
+            Self::Simclr(config) => config.check(inputs),
+            Self::Supervised(config) => config.check(inputs),
         }
     }
 
     /// Builds the method and its backbone with fresh weights from `seed`.
-    pub fn build(
-        &self,
-        backbone: &BackboneConfig,
-        channels: i64,
-        seed: u64,
-        device: Device,
-    ) -> Box<dyn Method> {
+    pub fn build(&self, inputs: &Inputs, seed: u64, device: Device) -> Box<dyn Method> {
         tch::manual_seed(seed as i64);
         match self {
-            Self::Vicreg(config) => {
-                Box::new(vicreg::Vicreg::new(config, backbone, channels, device))
-            }
-            Self::Simclr(config) => {
-                Box::new(simclr::Simclr::new(config, backbone, channels, device))
+            Self::Vicreg(config) => Box::new(vicreg::Vicreg::new(config, inputs, device)),
+            Self::Simclr(config) => Box::new(simclr::Simclr::new(config, inputs, device)),
+            Self::Supervised(config) => {
+                Box::new(supervised::Supervised::new(config, inputs, device))
             }
         }
     }

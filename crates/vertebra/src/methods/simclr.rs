@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::siamese::{self, Siamese};
-use super::{Context, Loss, Method};
+use super::network::{Network, mean_over_pairs};
+use super::{Batch, Context, Inputs, Loss, Method, Views};
 use crate::error::{Error, Result};
+use crate::models::Backbone;
 use crate::models::heads::MlpConfig;
-use crate::models::{Backbone, BackboneConfig};
 use crate::objectives::{expect_pair, info_nce};
 
 /// Temperature and projector.
@@ -28,14 +28,14 @@ impl Default for Config {
             widths: vec![2048, 256],
             hidden_norm: false,
             last_bias: true,
-            last_norm: false,
+            ..MlpConfig::default()
         };
         Self { temperature: 0.2, projector }
     }
 }
 
 impl Config {
-    pub fn check(&self, views: usize) -> Result<()> {
+    pub fn check(&self, inputs: &Inputs) -> Result<()> {
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return Err(Error::Recipe {
                 field: "method.temperature".into(),
@@ -43,33 +43,37 @@ impl Config {
                 hint: None,
             });
         }
-        siamese::check(&self.projector, views)
+        self.projector.check("method.projector")?;
+        inputs.expect_views()
     }
 }
 
 /// A run of SimCLR.
 pub struct Simclr {
     config: Config,
-    network: Siamese,
+    network: Network,
+    views: Views,
 }
 
 impl Simclr {
-    pub fn new(config: &Config, backbone: &BackboneConfig, channels: i64, device: Device) -> Self {
-        let network = Siamese::new(backbone, channels, &config.projector, device);
-        Self { config: config.clone(), network }
+    pub fn new(config: &Config, inputs: &Inputs, device: Device) -> Self {
+        let network = Network::new(inputs, &config.projector, device);
+        Self { config: config.clone(), network, views: inputs.views }
     }
 }
 
 impl Method for Simclr {
-    fn embed(&self, views: &[Tensor], context: &Context) -> Vec<Tensor> {
-        self.network.represent(views, context)
+    fn embed(&self, batch: &Batch, context: &Context) -> Vec<Tensor> {
+        self.network.represent(&batch.views, context)
     }
 
     fn loss(&mut self, embedded: &[Tensor], context: &Context) -> Result<Loss> {
         let z = self.network.project(embedded, context);
-        expect_pair("simclr", &z[0], &z[1])?;
-        let total = info_nce::nt_xent(&z[0], &z[1], self.config.temperature);
-        let parts = vec![("contrast", total.detach())];
+        let (total, parts) = mean_over_pairs(self.views, &z, |za, zb| {
+            expect_pair("simclr", za, zb)?;
+            let contrast = info_nce::nt_xent(za, zb, self.config.temperature);
+            Ok((contrast.shallow_clone(), vec![("contrast", contrast.detach())]))
+        })?;
         let (representation, embedding) = (embedded[0].detach(), z[0].detach());
         Ok(Loss { total, parts, representation, embedding })
     }

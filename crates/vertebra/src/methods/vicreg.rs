@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::siamese::{self, Siamese};
-use super::{Context, Loss, Method};
+use super::network::{Network, mean_over_pairs};
+use super::{Batch, Context, Inputs, Loss, Method, Parts, Views};
 use crate::error::Result;
+use crate::models::Backbone;
 use crate::models::heads::MlpConfig;
-use crate::models::{Backbone, BackboneConfig};
 use crate::objectives::{expect_pair, vicreg as objective};
 
 /// Weights of the three terms, and the expander.
@@ -53,8 +53,9 @@ impl Default for Config {
 }
 
 impl Config {
-    pub fn check(&self, views: usize) -> Result<()> {
-        siamese::check(&self.projector, views)
+    pub fn check(&self, inputs: &Inputs) -> Result<()> {
+        self.projector.check("method.projector")?;
+        inputs.expect_views()
     }
 }
 
@@ -70,24 +71,26 @@ impl Branches {
 /// A run of VICReg.
 pub struct Vicreg {
     config: Config,
-    network: Siamese,
+    network: Network,
+    views: Views,
 }
 
 impl Vicreg {
-    pub fn new(config: &Config, backbone: &BackboneConfig, channels: i64, device: Device) -> Self {
-        let network = Siamese::new(backbone, channels, &config.projector, device);
-        Self { config: config.clone(), network }
+    pub fn new(config: &Config, inputs: &Inputs, device: Device) -> Self {
+        let network = Network::new(inputs, &config.projector, device);
+        Self { config: config.clone(), network, views: inputs.views }
     }
 }
 
 impl Method for Vicreg {
-    fn embed(&self, views: &[Tensor], context: &Context) -> Vec<Tensor> {
-        self.network.represent(views, context)
+    fn embed(&self, batch: &Batch, context: &Context) -> Vec<Tensor> {
+        self.network.represent(&batch.views, context)
     }
 
     fn loss(&mut self, embedded: &[Tensor], context: &Context) -> Result<Loss> {
         let z = self.network.project(embedded, context);
-        let (total, parts) = loss_of(&self.config, &z[0], &z[1])?;
+        let (total, parts) =
+            mean_over_pairs(self.views, &z, |za, zb| loss_of(&self.config, za, zb))?;
         let (representation, embedding) = (embedded[0].detach(), z[0].detach());
         Ok(Loss { total, parts, representation, embedding })
     }
@@ -105,12 +108,8 @@ impl Method for Vicreg {
     }
 }
 
-/// The loss of two gathered embeddings `[N, D]`, and its unweighted parts.
-pub fn loss_of(
-    config: &Config,
-    za: &Tensor,
-    zb: &Tensor,
-) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+/// The loss of two embeddings `[N, D]`, and its unweighted parts.
+pub fn loss_of(config: &Config, za: &Tensor, zb: &Tensor) -> Result<(Tensor, Parts)> {
     expect_pair("vicreg", za, zb)?;
     let invariance = objective::invariance(za, zb);
     let variance = config.variance_branches.add(objective::variance(za), objective::variance(zb));

@@ -40,8 +40,9 @@ const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// Batch normalisation, over rows `[N, D]` or maps `[N, D, H, W]`; momentum 0.1, ε 1e-5.
 #[derive(Debug)]
 pub struct BatchNorm {
-    weight: Tensor,
-    bias: Tensor,
+    /// Scale and shift, if it has them.
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
     running_mean: Tensor,
     running_var: Tensor,
 }
@@ -50,8 +51,17 @@ impl BatchNorm {
     /// Scale `scale`, shift 0, running mean 0 and variance 1.
     pub fn new(path: &nn::Path, width: i64, scale: f64) -> Self {
         Self {
-            weight: path.var("weight", &[width], Init::Const(scale)),
-            bias: path.var("bias", &[width], Init::Const(0.0)),
+            weight: Some(path.var("weight", &[width], Init::Const(scale))),
+            bias: Some(path.var("bias", &[width], Init::Const(0.0))),
+            ..Self::plain(path, width)
+        }
+    }
+
+    /// Without scale and shift.
+    pub fn plain(path: &nn::Path, width: i64) -> Self {
+        Self {
+            weight: None,
+            bias: None,
             running_mean: path.zeros_no_train("running_mean", &[width]),
             running_var: path.ones_no_train("running_var", &[width]),
         }
@@ -59,8 +69,8 @@ impl BatchNorm {
 
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Tensor {
         x.batch_norm(
-            Some(&self.weight),
-            Some(&self.bias),
+            self.weight.as_ref(),
+            self.bias.as_ref(),
             Some(&self.running_mean),
             Some(&self.running_var),
             mode.is_train(),
@@ -89,9 +99,15 @@ impl ConvNorm {
     /// and a shift of each channel, which the convolution's weights take in.
     pub fn freeze(&mut self, kind: Kind) {
         let Self { conv, norm, .. } = self;
-        let factor = &norm.weight / (&norm.running_var + BATCH_NORM_EPSILON).sqrt();
+        let mut factor = (&norm.running_var + BATCH_NORM_EPSILON).rsqrt();
+        if let Some(scale) = &norm.weight {
+            factor *= scale;
+        }
         let weight = &conv.weight * factor.view([-1, 1, 1, 1]);
-        let bias = &norm.bias - &norm.running_mean * &factor;
+        let mut bias = -(&norm.running_mean * &factor);
+        if let Some(shift) = &norm.bias {
+            bias += shift;
+        }
         let with = [conv.stride, conv.padding, 1];
         self.frozen = Some(frozen::Convolution::new(&weight, &bias, with, kind));
     }

@@ -17,6 +17,8 @@ pub struct RunFolder {
     path: PathBuf,
     /// Names of images already listed as skipped.
     skipped: BTreeSet<String>,
+    /// Whether this process keeps the records. The other ranks of a run only list what they could not read.
+    keeps: bool,
 }
 
 impl RunFolder {
@@ -36,14 +38,14 @@ impl RunFolder {
                 fs::remove_file(&stale).map_err(Error::file("remove", &stale))?;
             }
         }
-        let folder = Self { path: path.into(), skipped: BTreeSet::new() };
+        let folder = Self { path: path.into(), skipped: BTreeSet::new(), keeps: true };
         record::write_atomically(&folder.recipe(), recipe.to_toml().as_bytes())?;
         Ok(folder)
     }
 
     /// Goes on with a run. The recipe must be the one that the run began with.
     pub fn resume(path: &Path, recipe: &Recipe) -> Result<Self> {
-        let folder = Self { path: path.into(), skipped: BTreeSet::new() };
+        let folder = Self { path: path.into(), skipped: BTreeSet::new(), keeps: true };
         let began = RawRecipe::read(&folder.recipe(), &[])?;
         let differences = differences(&began, recipe);
         if !differences.is_empty() {
@@ -59,9 +61,24 @@ impl RunFolder {
             });
         }
         remove_temporaries(path)?;
-        let skips = lines_of::<Skipped>(&folder.path.join("skipped.jsonl"))?;
-        let skipped = skips.into_iter().map(|skip| skip.name).collect();
-        Ok(Self { skipped, ..folder })
+        Ok(Self { skipped: folder.listed()?, ..folder })
+    }
+
+    /// The folder of a run whose records another rank keeps.
+    pub fn follow(path: &Path) -> Result<Self> {
+        let folder = Self { path: path.into(), skipped: BTreeSet::new(), keeps: false };
+        Ok(Self { skipped: folder.listed()?, ..folder })
+    }
+
+    /// The images that all ranks have listed as skipped.
+    fn listed(&self) -> Result<BTreeSet<String>> {
+        let skips = lines_of::<Skipped>(&self.path.join("skipped.jsonl"))?;
+        Ok(skips.into_iter().map(|skip| skip.name).collect())
+    }
+
+    /// Whether this process keeps the records: journal, checkpoints, what the run says of itself.
+    pub fn keeps(&self) -> bool {
+        self.keeps
     }
 
     pub fn path(&self) -> &Path {
@@ -78,6 +95,9 @@ impl RunFolder {
 
     /// Drops journal lines after `step`, and a torn last one: a run that goes on writes them again.
     pub fn rewind_journal(&self, step: u64) -> Result<()> {
+        if !self.keeps {
+            return Ok(());
+        }
         let path = self.path.join("journal.jsonl");
         let kept: String = lines_of::<JournalLine>(&path)?
             .iter()
@@ -110,6 +130,9 @@ impl RunFolder {
     }
 
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
+        if !self.keeps {
+            return Ok(());
+        }
         Ok(record::write_json(&self.path.join("run.json"), info)?)
     }
 

@@ -21,7 +21,8 @@ use self::setup::Run;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::evaluation::encoder;
-use crate::methods::Loss;
+use crate::methods::{self, Loss};
+use crate::recipe::Recipe;
 use crate::training::checkpoint::{Checkpoint, Header};
 use crate::training::{clip, schedule};
 
@@ -97,39 +98,45 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         let Some(batch) = batches.next() else { break };
         let batch = batch?;
         list_skipped(run, &batch, watch)?;
-        let views = data::views_on(&batch, run.form, &plan, run.device);
-        let stopping = watch.stop.load(Ordering::Relaxed);
+        let batch = methods::Batch {
+            views: data::views_on(&batch, run.form, &plan, run.device),
+            first: run.collective.rank() * batch.samples.len(),
+            labels: batch.labels,
+        };
+        let stopping = run.collective.any(watch.stop.load(Ordering::Relaxed))?;
         let saving = step == steps || stopping || step % run.save_every == 0;
         let logging = step == steps || step == 1 || step % recipe.log_every == 0;
 
         // Forward and backward. Reading the loss makes a GPU wait, so there it is read only when it is needed.
-        let context = run.context();
+        let context = run.context(step - 1);
         run.optimizer.zero_grad();
-        let loss = backward(run.method.as_mut(), &views, recipe.accumulate, &context)?;
+        let (method, collective) = (run.method.as_mut(), run.collective.as_ref());
+        let loss = backward(method, &batch, recipe.accumulate, collective, &context)?;
         if saving || logging || run.device == Device::Cpu {
             refuse_non_finite(&loss, step, run.proven.as_deref())?;
             run.proven.clone_from(&run.saved);
         }
 
         // Step. The schedule counts the steps done before this one, as VICReg's code does.
-        let done = (step - 1) as f64 / steps as f64;
-        let lr = run.peak_lr * schedule::warmup_cosine(done, run.warmup, recipe.final_lr);
-        let norm = match recipe.clip {
-            Some(limit) => Some(clip::clip_global(&run.optimizer.params(), limit)),
-            None => logging.then(|| clip::global_norm(&run.optimizer.params())),
-        };
+        let done = context.progress.done();
+        let lr = run.optimizer.peak_lr * schedule::warmup_cosine(done, run.warmup, recipe.final_lr);
+        let decay = recipe.optimizer.weight_decay();
+        run.optimizer.weight_decay =
+            schedule::cosine(decay, recipe.final_weight_decay.unwrap_or(decay), done);
+        run.method.before_step(&context);
+        let norm = clipped(&recipe, &run.optimizer.params(), logging);
         run.optimizer.step(lr);
-        run.method.after_step(&context);
+        run.method.after_step(&context)?;
 
         // Journal and checkpoint.
-        if logging {
+        if logging && run.folder.keeps() {
             let (images_per_s, data_wait) = meter.read(step, recipe.batch, batches.waited());
             let line = journal_line(run, step, lr, &loss, norm.as_ref(), watch)?;
             let line = JournalLine { images_per_s, data_wait, ..line };
             run.folder.log(&line)?;
             (watch.tell)(Event::Line(&line));
         }
-        if saving {
+        if saving && run.folder.keeps() {
             save(run, step, watch)?;
         }
         let seconds_left = run.seconds_left(step);
@@ -139,6 +146,15 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Finished)
+}
+
+/// Clips the gradients as the recipe says; their norm before, where it was computed or `wanted`.
+fn clipped(recipe: &Recipe, params: &[Tensor], wanted: bool) -> Option<Tensor> {
+    match (recipe.clip, recipe.clip_each) {
+        (Some(limit), _) => Some(clip::clip_global(params, limit)),
+        (None, Some(limit)) => Some(clip::clip_each(params, limit)),
+        (None, None) => wanted.then(|| clip::global_norm(params)),
+    }
 }
 
 /// Lists what could not be read, each image once.

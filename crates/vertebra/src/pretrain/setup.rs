@@ -13,13 +13,13 @@ use tch::{Device, Kind};
 
 use super::{Event, RunFolder, Watch};
 use crate::data;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hardware;
-use crate::methods::{Context, Method};
+use crate::methods::{Context, Method, Progress};
 use crate::models::weights;
 use crate::recipe::{Finish, RawRecipe, Recipe, Statistics};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
-use crate::training::collective::Alone;
+use crate::training::collective::Collective;
 use crate::training::groups;
 use crate::training::optim::Optimizer;
 
@@ -40,11 +40,14 @@ pub struct Job {
     pub command: String,
     pub version: String,
     pub commit: String,
+    /// The processes that train together. All see one file system.
+    pub collective: Arc<dyn Collective>,
 }
 
 /// A run that is ready for its next step.
 pub(super) struct Run {
     pub recipe: Recipe,
+    pub collective: Arc<dyn Collective>,
     pub device: Device,
     pub autocast: Option<Kind>,
     pub source: Arc<dyn Source>,
@@ -63,7 +66,6 @@ pub(super) struct Run {
     pub saved: Option<PathBuf>,
     /// The newest checkpoint whose weights have given a finite loss since.
     pub proven: Option<PathBuf>,
-    pub peak_lr: f64,
     /// Share of the run in which the learning rate rises.
     pub warmup: f64,
     pub save_every: u64,
@@ -89,18 +91,20 @@ impl Run {
         let geometry_only = recipe.data.finish == Finish::Device;
         let last = recipe.backbone.is_convolutional();
         let form = data::form(recipe.data.channels, device, autocast, last, geometry_only);
-        let loader = Loader::new(source.clone(), recipe.plan(), loader_options(&recipe, form))?;
+        let collective = job.collective.clone();
+        let options = loader_options(&recipe, form, collective.as_ref())?;
+        let loader = Loader::new(source.clone(), recipe.plan(), options)?;
         let per_epoch = loader.batches_per_epoch() as f64;
         let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
         let channels = recipe.data.channels;
-        let mut method =
-            recipe.method.build(&recipe.backbone, channels as i64, recipe.seed, device);
-        let groups = groups::assign(&method.parameters(), &groups::standard_rules())?;
+        let mut method = recipe.method.build(&recipe.inputs()?, recipe.seed, device);
+        let groups = groups::assign(&method.parameters(), &method.rules())?;
         let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
+        optimizer.peak_lr = recipe.optimizer.peak_lr(recipe.batch);
         let mut begun = Begun::default();
         let mut saved = None;
-        let mut folder = if job.resume {
-            let folder = RunFolder::resume(&job.folder, &recipe)?;
+        let mut folder = open_folder(job, &recipe)?;
+        if job.resume {
             if let Some((path, checkpoint)) = newest(&folder, watch)? {
                 weights::assign(&path, &checkpoint.model, &method.variables())?;
                 optimizer.load(&checkpoint.optimizer)?;
@@ -108,10 +112,7 @@ impl Run {
                 saved = Some(path);
             }
             folder.rewind_journal(begun.step)?;
-            folder
-        } else {
-            RunFolder::create(&job.folder, &recipe)?
-        };
+        }
         for it in source.problems() {
             if folder.skip(&it.name, &it.problem)? {
                 (watch.tell)(Event::Skipped { name: &it.name, problem: &it.problem });
@@ -124,12 +125,12 @@ impl Run {
         let spec =
             EncoderSpec { backbone: recipe.backbone, channels, preprocess: recipe.preprocess() };
         Ok(Self {
-            peak_lr: recipe.optimizer.peak_lr(recipe.batch),
             warmup: recipe.warmup_epochs / recipe.epochs,
             save_every: ((recipe.checkpoint_every * per_epoch).round() as u64).max(1),
             knn_every: (steps / KNN_TIMES).max(1),
             clock: Instant::now(),
             recipe,
+            collective,
             device,
             autocast,
             source,
@@ -147,8 +148,11 @@ impl Run {
         })
     }
 
-    pub fn context(&self) -> Context<'static> {
-        Context { collective: &Alone, device: self.device, autocast: self.autocast }
+    /// For the step after `step` steps.
+    pub fn context(&self, step: u64) -> Context {
+        let per_epoch = self.loader.batches_per_epoch() as f64;
+        let progress = Progress { seed: self.recipe.seed, step, steps: self.steps, per_epoch };
+        Context { device: self.device, autocast: self.autocast, progress }
     }
 
     /// Seconds of training, over all parts of the run.
@@ -202,17 +206,42 @@ fn with_statistics(job: &Job, source: &dyn Source, watch: &mut Watch) -> Result<
     recipe.normalized_by(normalize)
 }
 
-fn loader_options(recipe: &Recipe, form: Form) -> LoaderOptions {
-    LoaderOptions {
+/// The run's folder: the first rank makes it, then the others look.
+fn open_folder(job: &Job, recipe: &Recipe) -> Result<RunFolder> {
+    let folder = match (job.collective.rank(), job.resume) {
+        (0, true) => Some(RunFolder::resume(&job.folder, recipe)?),
+        (0, false) => Some(RunFolder::create(&job.folder, recipe)?),
+        _ => None,
+    };
+    job.collective.any(false)?;
+    folder.map_or_else(|| RunFolder::follow(&job.folder), Ok)
+}
+
+fn loader_options(
+    recipe: &Recipe,
+    form: Form,
+    collective: &dyn Collective,
+) -> Result<LoaderOptions> {
+    let (rank, ranks) = (collective.rank(), collective.ranks());
+    if !recipe.batch.is_multiple_of(ranks * recipe.accumulate) {
+        return Err(Error::Usage {
+            problem: format!(
+                "a batch of {} cannot be divided among {ranks} processes with {} micro-batches each",
+                recipe.batch, recipe.accumulate
+            ),
+            hint: Some("choose a `batch` that is a multiple of both".into()),
+        });
+    }
+    Ok(LoaderOptions {
         seed: recipe.seed,
         batch: recipe.batch,
-        share: Share::ALL,
+        share: Share { rank, ranks },
         workers: workers(recipe),
         channels: recipe.data.channels,
         strict: recipe.data.strict,
         exact: recipe.data.exact,
         form,
-    }
+    })
 }
 
 fn workers(recipe: &Recipe) -> usize {
@@ -261,6 +290,7 @@ fn describe(
         skipped: folder.skipped() as u64,
         started: if earlier.started > 0 { earlier.started } else { now },
         steps,
+        ranks: job.collective.ranks() as u64,
         state: "running".into(),
         ..earlier
     }

@@ -266,10 +266,10 @@ fn tidy(folder: &Path) -> Result<()> {
         fs::remove_file(&path).map_err(Error::file("remove", &path))?;
     }
     let features = folder.join("features");
-    match features.is_dir() {
-        true => fs::remove_dir_all(&features).map_err(Error::file("remove", &features)),
-        false => Ok(()),
+    if features.is_dir() {
+        fs::remove_dir_all(&features).map_err(Error::file("remove", &features))?;
     }
+    Ok(())
 }
 
 /// Refuses a plan that would make another run of one that was planned before, or leave it out.

@@ -83,19 +83,24 @@ impl Table {
         })
     }
 
-    /// As GitHub reads it, with what makes the figures below.
+    /// As GitHub reads it, with what belongs under it.
     pub fn markdown(&self) -> String {
-        let shown = self.shown();
-        let mut columns = vec!["".to_string()];
-        columns.extend(shown.iter().map(|key| in_words(key)));
-        let fixed =
-            ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
-        columns.extend(fixed.map(Into::into));
+        let (columns, rows) = self.grid();
         let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
-        for row in &self.rows {
-            text += &format!("| {} |\n", row.cells(&shown).join(" | "));
+        for row in rows {
+            text += &format!("| {} |\n", row.join(" | "));
         }
         text + "\n" + &self.notes().join("\n\n") + "\n"
+    }
+
+    /// The heads of the columns, and the rows, in words.
+    pub fn grid(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let shown = self.shown();
+        let mut columns = vec![String::new()];
+        columns.extend(shown.iter().map(|key| in_words(key)));
+        let fixed = ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
+        columns.extend(fixed.map(Into::into));
+        (columns, self.rows.iter().map(|row| row.cells(&shown)).collect())
     }
 
     /// The scores that have a column: top-1 where a protocol has it, else all that it has.

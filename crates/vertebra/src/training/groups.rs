@@ -20,12 +20,21 @@ pub struct Rule {
     pub adapt: bool,
     /// See [`Group::lr_scale`].
     pub lr_scale: f64,
+    /// See [`Group::constant_lr`].
+    pub constant_lr: bool,
 }
 
 impl Rule {
     /// Claims everything; decays, adapts, full rate.
     pub fn all() -> Self {
-        Self { name: "*".into(), max_dims: None, decay: 1., adapt: true, lr_scale: 1. }
+        Self {
+            name: "*".into(),
+            max_dims: None,
+            decay: 1.,
+            adapt: true,
+            lr_scale: 1.,
+            constant_lr: false,
+        }
     }
 
     /// Everything of a name that matches.
@@ -61,6 +70,8 @@ pub struct Group {
     pub adapt: bool,
     /// Factor on the learning rate: layer-wise decay, Barlow Twins' slower biases.
     pub lr_scale: f64,
+    /// The rate stays at its peak, as that of SimSiam's predictor does.
+    pub constant_lr: bool,
     /// The parameters' names, in order.
     pub names: Vec<String>,
     /// The parameters, in the order of the names; they share memory with the model's.
@@ -79,6 +90,7 @@ pub fn assign(params: &BTreeMap<String, Tensor>, rules: &[Rule]) -> Result<Vec<G
             decay: rule.decay,
             adapt: rule.adapt,
             lr_scale: rule.lr_scale,
+            constant_lr: rule.constant_lr,
             names: Vec::new(),
             params: Vec::new(),
         })

@@ -162,6 +162,8 @@ impl OptimizerConfig {
 pub struct Optimizer {
     /// λ of the groups that decay. Starts as the config's; a schedule may set it before a step.
     pub weight_decay: f64,
+    /// The rate of groups whose rate is constant. Starts as the config's base rate; a run sets its peak.
+    pub peak_lr: f64,
     config: OptimizerConfig,
     groups: Vec<Group>,
     /// For each group, for each slot of the config, a tensor for each parameter.
@@ -179,7 +181,8 @@ impl Optimizer {
                 config.slots().iter().map(fresh).collect()
             })
             .collect();
-        Self { weight_decay: config.weight_decay(), config, groups, memory }
+        let (weight_decay, peak_lr) = (config.weight_decay(), config.lr());
+        Self { weight_decay, peak_lr, config, groups, memory }
     }
 
     /// One step at the rate `lr`, from the gradients that the parameters hold.
@@ -199,7 +202,7 @@ impl Optimizer {
                 .unzip();
             let params = pick(&group.params, &live);
             let memory: Vec<_> = memory.iter().map(|slot| pick(slot, &live)).collect();
-            let lr = lr * group.lr_scale;
+            let lr = if group.constant_lr { self.peak_lr } else { lr } * group.lr_scale;
             let weight_decay = self.weight_decay * group.decay;
             match &self.config {
                 OptimizerConfig::Lars(config) if group.adapt => {

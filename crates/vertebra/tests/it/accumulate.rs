@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
-use vertebra::methods::{Loss, Method};
+use vertebra::methods::{Batch, Loss, Method};
 use vertebra::pretrain::backward;
+use vertebra::training::collective::Alone;
 
 use crate::{CPU, alone, build, distance, largest, tiny_backbones, tiny_methods, two_views};
 
@@ -105,10 +106,10 @@ fn statistics_of_the_projector_move_as_without_pieces() {
 /// The loss of one step and the gradients it leaves.
 fn gradients(
     method: &mut dyn Method,
-    views: &[Tensor],
+    views: &Batch,
     pieces: usize,
 ) -> (Loss, BTreeMap<String, Tensor>) {
-    let loss = backward(method, views, pieces, &CPU).unwrap();
+    let loss = backward(method, views, pieces, &Alone, &CPU).unwrap();
     let gradients = method.parameters().into_iter().map(|(name, p)| (name, p.grad())).collect();
     (loss, gradients)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use tch::{Device, Kind, Tensor, nn};
 use tempfile::tempdir;
 use vertebra::error::Error;
-use vertebra::methods::Method;
+use vertebra::methods::{Batch, Method};
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, named_variables, no_tap, weights};
@@ -125,10 +125,16 @@ fn the_order_of_a_batch_and_of_its_views_changes_nothing() {
         let views = two_views();
         let mut method = build(&config, &backbone, 1);
         let wanted = loss_of(method.as_mut(), &views);
-        let order = Tensor::from_slice(&[3i64, 7, 0, 5, 1, 6, 2, 4]);
-        let permuted: Vec<Tensor> = views.iter().map(|view| view.index_select(0, &order)).collect();
-        let swapped = [views[1].shallow_clone(), views[0].shallow_clone()];
-        for (how, other) in [("permuted", &permuted[..]), ("swapped", &swapped[..])] {
+        let order = [3i64, 7, 0, 5, 1, 6, 2, 4];
+        let rows = Tensor::from_slice(&order);
+        let permuted = Batch {
+            views: views.views.iter().map(|view| view.index_select(0, &rows)).collect(),
+            labels: order.iter().map(|&image| views.labels[image as usize]).collect(),
+            first: 0,
+        };
+        let mut swapped = views.narrow(0, 8);
+        swapped.views.reverse();
+        for (how, other) in [("permuted", &permuted), ("swapped", &swapped)] {
             let found = loss_of(method.as_mut(), other);
             let off = (found - wanted).abs() / wanted.abs();
             assert!(off < ANOTHER_ORDER, "{what}, {how}: {found} instead of {wanted}");
@@ -253,7 +259,7 @@ fn spec(backbone: BackboneConfig) -> EncoderSpec {
     EncoderSpec { backbone, channels: 3, preprocess }
 }
 
-fn loss_of(method: &mut dyn Method, views: &[Tensor]) -> f64 {
+fn loss_of(method: &mut dyn Method, views: &Batch) -> f64 {
     let embedded = method.embed(views, &CPU);
     value(&method.loss(&embedded, &CPU).unwrap().total)
 }

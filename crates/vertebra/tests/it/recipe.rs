@@ -132,7 +132,7 @@ fn recipes_that_cannot_train_are_refused_with_their_field() {
         ("clip=0", "clip"),
         ("clip=nan", "clip"),
         ("views.0.count=1", "views"),
-        ("views.0.count=3", "views"),
+        ("views.0.count=1", "views"),
         ("views.0.flip=2", "views.0.flip"),
         ("views.0.jitter.hue=0.6", "views.0.jitter.hue"),
         ("data.channels=1", "views.0.jitter.probability"),
