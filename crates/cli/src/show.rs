@@ -199,7 +199,10 @@ fn figures(line: &JournalLine) -> String {
     ];
     for (name, value) in &line.values {
         let short = match name.as_str() {
-            "representation_std" | "embedding_std" | "grad_norm" | "sample_contrastive"
+            "representation_std"
+            | "embedding_std"
+            | "grad_norm"
+            | "sample_contrastive"
             | "dimension_contrastive" => continue,
             "representation_rank" => "rank y",
             "embedding_rank" => "rank z",

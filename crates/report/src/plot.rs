@@ -69,7 +69,7 @@ impl Chart {
                     b { (self.title) }
                     @if self.series.len() == 1 { (self.last_values(&curves)) }
                 }
-                div.plot data-x={ (x.low) " " (x.high) } data-y={ (y.low) " " (y.high) } data-unit=(self.x) {
+                div.plot data-x={ (x.low) " " (x.high) } data-y={ (y.low) " " (y.high) } data-unit=(self.x) data-places=(self.places.join("|")) {
                     div.ticks-y aria-hidden="true" {
                         @for (at, label) in &y.ticks {
                             span style={ "bottom:" (round(y.share(*at) * 100.0)) "%" } { (label) }
@@ -307,7 +307,11 @@ mod tests {
 
     #[test]
     fn a_chart_without_a_finite_value_is_left_out() {
-        let series = vec![Series { name: "loss".into(), points: vec![[1.0, f64::NAN]], ..Series::default() }];
+        let series = vec![Series {
+            name: "loss".into(),
+            points: vec![[1.0, f64::NAN]],
+            ..Series::default()
+        }];
         assert_eq!(Chart { series, ..Chart::default() }.render().into_string(), "");
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use vertebra::error::{Error, Result};
 use vertebra::hardware;
 use vertebra::studies::table::Table;
-use vertebra::studies::{self, Attempt, Event, Plan};
+use vertebra::studies::{self, Attempt, Event, Plan, duality};
 
 use super::pretrain::stop_on_interrupt;
 use crate::show::clock;
@@ -28,6 +28,18 @@ pub enum Study {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// The duality of sample- and dimension-contrastive methods: a plan's runs, then DIR/study.html with the claims of the
+    /// paper (Garrido et al. 2023) judged by them. What is finished is shown at any time.
+    Duality {
+        /// A plan with families and the axes `batch` and `dimension`; that of recipes/studies/duality.toml by default.
+        plan: Option<PathBuf>,
+        /// The study's folder.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Only write the page of what is done.
+        #[arg(long)]
+        page: bool,
+    },
     /// The finished runs as a table: means over seeds with 95 % intervals, beside the untrained network.
     Table {
         /// The study's folder.
@@ -43,7 +55,20 @@ impl Study {
         match self {
             Self::Run { plan, out } => {
                 let study = studies::Study::begin(Plan::read(&plan)?, &out)?;
-                work(&study)
+                work(&study, &|| Ok(()))
+            }
+            Self::Duality { plan, out, page } => {
+                let study = if page {
+                    studies::Study::open(&out)?
+                } else {
+                    studies::Study::begin(plan_of_duality(plan.as_deref(), &out)?, &out)?
+                };
+                let write = || duality::write(&study).map(|_| ());
+                if !page {
+                    work(&study, &write)?;
+                }
+                let written = duality::write(&study)?;
+                Ok(writeln!(std::io::stdout(), "{}", written.display())?)
             }
             Self::Table { folder, json } => {
                 let table = Table::of(&studies::Study::open(&folder)?)?;
@@ -56,12 +81,30 @@ impl Study {
     }
 }
 
+/// The plan that is given, else that of the study in the folder, else the one that comes with the program.
+fn plan_of_duality(given: Option<&Path>, out: &Path) -> Result<Plan> {
+    const SHIPPED: &str = include_str!("../../../../recipes/studies/duality.toml");
+    match given {
+        Some(path) => Plan::read(path),
+        None if out.join("plan.toml").is_file() => Ok(studies::Study::open(out)?.plan),
+        None => Plan::parse(SHIPPED, Path::new("")),
+    }
+}
+
 /// Does what is left of a study, each run by this program in a process of its own: its peak memory is its own, and a crash
-/// is one run's.
-fn work(study: &studies::Study) -> anyhow::Result<()> {
+/// is one run's. A failure of what is done after each finished run is told and ends nothing.
+fn work(study: &studies::Study, after_each: &dyn Fn() -> Result<()>) -> anyhow::Result<()> {
     let stop = stop_on_interrupt()?;
     let mut attempt = |attempt: Attempt| child(attempt, &stop);
-    let summary = studies::run(study, &mut attempt, &stop, &mut |event| tell(&event))?;
+    let mut tell = |event: Event| {
+        tell(&event);
+        if let Event::Done { .. } = event
+            && let Err(error) = after_each()
+        {
+            eprintln!("note: {error}");
+        }
+    };
+    let summary = studies::run(study, &mut attempt, &stop, &mut tell)?;
     eprintln!("{} of {} runs are done", summary.done, study.cells.len());
     for (cell, reason) in &summary.failed {
         eprintln!("{cell} failed: {reason} (delete {} to try again)", failed(study, cell));

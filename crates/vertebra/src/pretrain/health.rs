@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pixels::draw::{Draw, Purpose};
 use pixels::source::Source;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::evaluation::{Encoder, ExtractOptions, knn};
@@ -31,7 +31,27 @@ pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
     };
     measure("representation", &loss.representation);
     let embedding = measure("embedding", &loss.embedding);
+    let rows = loss.embedding.size()[0].min(RANK_ROWS);
+    let [sample, dimension] = contrastive(&loss.embedding.narrow(0, 0, rows));
+    values.insert("sample_contrastive".into(), sample);
+    values.insert("dimension_contrastive".into(), dimension);
     (values, embedding.advice("embedding"))
+}
+
+/// The two criteria of Garrido et al. 2023 (definition 3.2), on rows of length 1, not centred, each per pair:
+/// `Σ_{i≠j} (z_i·z_j)² / N(N−1)` of samples and `Σ_{j≠k} (Σ_i z_ij z_ik)² / D(D−1)` of dimensions. The second comes from the
+/// first by their theorem 3.3, so that no D × D matrix is made: the sums differ by those of the fourth powers of the norms.
+fn contrastive(embedding: &Tensor) -> [f64; 2] {
+    let z = embedding.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+    let norms = z.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Double).sqrt();
+    let z = z / norms.clamp_min(1e-12);
+    let sum = |tensor: &Tensor| tensor.sum(Kind::Double).double_value(&[]);
+    let energy = sum(&z.matmul(&z.tr()).square());
+    let norms = |along: i64| {
+        sum(&z.square().sum_dim_intlist([along].as_slice(), false, Kind::Double).square())
+    };
+    let pairs = |count: i64| (count * (count - 1)).max(1) as f64;
+    [(energy - norms(1)) / pairs(z.size()[0]), (energy - norms(0)) / pairs(z.size()[1])]
 }
 
 /// Top-1 of a small k-NN within the training images, `None` where the source has no labels. The images are the same
@@ -61,4 +81,29 @@ pub fn first_bad(loss: &Loss) -> Option<(String, f64)> {
         .map(|(name, part)| ((*name).to_string(), value(part)))
         .chain([("loss".to_string(), value(&loss.total))])
         .find(|(_, value)| !value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_criteria_are_those_of_their_definitions() {
+        tch::manual_seed(3);
+        let raw = Tensor::randn([5, 3], (Kind::Double, Device::Cpu));
+        let z = &raw / raw.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Double).sqrt();
+        let off_diagonal = |gram: Tensor| {
+            let n = gram.size()[0] as f64;
+            let off = &gram - gram.diagonal(0, 0, 1).diag(0);
+            off.square().sum(Kind::Double).double_value(&[]) / (n * (n - 1.0))
+        };
+        let wanted = [off_diagonal(z.matmul(&z.tr())), off_diagonal(z.tr().matmul(&z))];
+        for (found, wanted) in contrastive(&raw).into_iter().zip(wanted) {
+            // Sums of a few dozen doubles of size 1.
+            assert!((found - wanted).abs() < 1e-13, "{found} is not {wanted}");
+        }
+        // All equal: every cosine is 1.
+        let equal = Tensor::ones([4, 9], (Kind::Float, Device::Cpu));
+        assert!((contrastive(&equal)[0] - 1.0).abs() < 1e-13);
+    }
 }

@@ -200,3 +200,19 @@ fn in_cell(error: Error, cell: &str) -> Error {
 fn wrong(field: &str, problem: String) -> Error {
     Error::Recipe { field: format!("of the study: {field}"), problem, hint: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plans_that_are_shipped_can_be_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/studies");
+        for (name, runs) in [("family.toml", 2 * 3), ("duality.toml", 2 * 7 * 3)] {
+            assert!(
+                Plan::read(&folder.join(name)).unwrap().cells().unwrap().len() >= runs,
+                "{name}"
+            );
+        }
+    }
+}

@@ -98,7 +98,8 @@ impl Table {
         let shown = self.shown();
         let mut columns = vec![String::new()];
         columns.extend(shown.iter().map(|key| in_words(key)));
-        let fixed = ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
+        let fixed =
+            ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
         columns.extend(fixed.map(Into::into));
         (columns, self.rows.iter().map(|row| row.cells(&shown)).collect())
     }
