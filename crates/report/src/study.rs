@@ -179,7 +179,7 @@ impl Group {
             section {
                 h2 { (self.title) }
                 @if !self.about.is_empty() { p.about { (self.about) } }
-                div.charts { @for plot in &self.plots { (plot.render()) } }
+                div.charts.pairs[self.plots.len().is_multiple_of(2)] { @for plot in &self.plots { (plot.render()) } }
             }
         }
     }

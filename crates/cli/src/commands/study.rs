@@ -95,7 +95,9 @@ fn plan_of_duality(given: Option<&Path>, out: &Path) -> Result<Plan> {
 /// is one run's. A failure of what is done after each finished run is told and ends nothing.
 fn work(study: &studies::Study, after_each: &dyn Fn() -> Result<()>) -> anyhow::Result<()> {
     let stop = stop_on_interrupt()?;
-    let mut attempt = |attempt: Attempt| child(attempt, &stop);
+    // Asked once: a program that is built anew meanwhile has no path by which to find itself.
+    let program = std::env::current_exe()?;
+    let mut attempt = |attempt: Attempt| child(&program, attempt, &stop);
     let mut tell = |event: Event| {
         tell(&event);
         if let Event::Done { .. } = event
@@ -139,12 +141,11 @@ fn tell(event: &Event) {
 }
 
 /// `vertebra pretrain` of one run, its words in NAME.log.
-fn child(attempt: Attempt, stop: &AtomicBool) -> Result<()> {
+fn child(program: &Path, attempt: Attempt, stop: &AtomicBool) -> Result<()> {
     let log = attempt.recipe.with_extension("log");
     let opened = OpenOptions::new().create(true).append(true).open(&log);
     let file = opened.map_err(Error::file("create", &log))?;
     let before = file.metadata().map_or(0, |about| about.len());
-    let program = std::env::current_exe().map_err(Error::file("find", "vertebra"))?;
     let mut command = Command::new(program);
     command.arg("pretrain").arg(&attempt.recipe).arg("--out").arg(&attempt.folder);
     command.arg("--parent").arg(std::process::id().to_string());

@@ -107,14 +107,18 @@ impl<'a> Accuracies<'a> {
             let (large, small) = (axis.points.len() - 1, 0);
             self.difference(self.along(variant, axis, large), self.along(variant, axis, small))
         };
-        let verdict = ends(first).map_or(Verdict::Undecided, needed);
+        let mut verdict = ends(first).map_or(Verdict::Undecided, needed);
         let (small, large) = (&axis.points[0].name, &axis.points[axis.points.len() - 1].name);
         // The other variants are the controls: what all need is no need of the one.
         let numbers = self.plan.variants.iter().filter_map(|variant| {
             let gain = in_points(ends(&variant.name)?);
             Some(format!("{}: {gain} points from {} {small} to {large}", variant.name, axis.name))
         });
-        let numbers = or_nothing(numbers.collect());
+        let mut numbers = or_nothing(numbers.collect());
+        if self.learned_nothing(first) {
+            verdict = Verdict::Undecided;
+            numbers.push(format!("{first} is not surely better than untrained"));
+        }
         Some(Claim { claim, verdict, numbers })
     }
 
@@ -139,9 +143,20 @@ impl<'a> Accuracies<'a> {
             numbers.push(format!("Best of each family, {a} less {b}: {} points", in_points(tuned)));
             numbers.push("The best were chosen by the same scores".into());
         }
-        let verdict =
+        let mut verdict =
             usual.zip(tuned).map_or(Verdict::Undecided, |(usual, tuned)| closed(usual, tuned));
+        for variant in [sample, dimension].into_iter().filter(|it| self.learned_nothing(it)) {
+            verdict = Verdict::Undecided;
+            numbers.push(format!("{variant} is not surely better than untrained"));
+        }
         Some(Claim { claim, verdict, numbers: or_nothing(numbers) })
+    }
+
+    /// Whether k-NN says that a variant's usual runs are no better than without training: what does not learn shows no need.
+    fn learned_nothing(&self, variant: &str) -> bool {
+        let rows = trained(self.records);
+        let usual = rows.iter().find(|row| row.variant == variant && row.moved.is_none());
+        usual.is_some_and(|row| row.clears_random == Some(false))
     }
 
     /// Where a family has its highest mean, among the places that have all seeds.

@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
-const PARTS: [&str; 3] = ["models/layers", "methods/network", "training/groups"];
+const PARTS: [&str; 4] = ["models/layers", "methods/network", "training/groups", "studies/table"];
 
 #[test]
 fn every_floor_uses_only_the_floors_below() {
