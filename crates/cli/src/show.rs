@@ -199,7 +199,11 @@ fn figures(line: &JournalLine) -> String {
     ];
     for (name, value) in &line.values {
         let short = match name.as_str() {
-            "representation_std" | "embedding_std" | "grad_norm" => continue,
+            "representation_std"
+            | "embedding_std"
+            | "grad_norm"
+            | "sample_contrastive"
+            | "dimension_contrastive" => continue,
             "representation_rank" => "rank y",
             "embedding_rank" => "rank z",
             "knn" => "k-NN",
@@ -225,7 +229,7 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
     })
 }
 
-fn clock(seconds: f64) -> String {
+pub fn clock(seconds: f64) -> String {
     let duration = Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
     let (hours, rest) = (duration.as_secs() / 3600, duration.as_secs() % 3600);
     if hours > 0 {

@@ -27,6 +27,12 @@ impl Axis {
         Self { low, high, ticks: ticks(low, high, step) }
     }
 
+    /// Names at 0, 1, 2..., with half a step of room on either side.
+    pub(crate) fn of_places(names: &[String]) -> Self {
+        let ticks = names.iter().enumerate().map(|(i, name)| (i as f64, name.clone())).collect();
+        Self { low: -0.5, high: names.len() as f64 - 0.5, ticks }
+    }
+
     /// 0 at `low`, 1 at `high`.
     pub(crate) fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)

@@ -8,7 +8,7 @@ use crate::plot::{Chart, Series};
 use crate::record::JournalLine;
 
 /// Values of the journal that are not parts of the loss.
-const HEALTH: [&str; 7] = [
+const HEALTH: [&str; 9] = [
     "grad_norm",
     "representation_std",
     "representation_rank",
@@ -16,6 +16,8 @@ const HEALTH: [&str; 7] = [
     "embedding_rank",
     "knn",
     "width",
+    "sample_contrastive",
+    "dimension_contrastive",
 ];
 
 /// The section's charts, in groups under their own titles.
@@ -82,6 +84,20 @@ fn health(journal: &[JournalLine]) -> Vec<Chart> {
             ..both("Effective rank", "rank")
         },
         Chart {
+            from_zero: true,
+            note: "Mean squared cosine of two images' embeddings: how far samples are pushed apart.".into(),
+            ..line("Sample-contrastive criterion", journal, |l| {
+                l.values.get("sample_contrastive").copied()
+            })
+        },
+        Chart {
+            from_zero: true,
+            note: "Mean squared product of two dimensions over the batch: how far dimensions are pushed apart.".into(),
+            ..line("Dimension-contrastive criterion", journal, |l| {
+                l.values.get("dimension_contrastive").copied()
+            })
+        },
+        Chart {
             note: "Top-1 of a k-NN on the representations, with labels.".into(),
             ..line("k-NN during training, %", journal, |l| l.values.get("knn").map(|v| v * 100.0))
         },
@@ -118,7 +134,7 @@ fn series(
     value: impl Fn(&JournalLine) -> Option<f64>,
 ) -> Series {
     let points = journal.iter().filter_map(|line| Some([line.step as f64, value(line)?])).collect();
-    Series { name: name.into(), points }
+    Series { name: name.into(), points, ..Series::default() }
 }
 
 /// `covariance_loss` → `Covariance loss`.

@@ -9,7 +9,7 @@ use crate::words::{count, date, duration};
 use crate::{ReportError, Run, curves, gallery, scores};
 
 const STYLE: &str = include_str!("style.css");
-const HOVER: &str = include_str!("hover.js");
+pub(crate) const HOVER: &str = include_str!("hover.js");
 /// Skipped files that are named.
 const MOST_SKIPPED: usize = 50;
 

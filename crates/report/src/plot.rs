@@ -28,6 +28,10 @@ pub(crate) struct Chart {
     pub(crate) reference: Option<(f64, String)>,
     /// Whether the vertical axis begins at zero.
     pub(crate) from_zero: bool,
+    /// Names on the horizontal axis in place of numbers: the first at 0, the next at 1.
+    pub(crate) places: Vec<String>,
+    /// Values that the vertical axis holds beside those of the lines.
+    pub(crate) span: Option<[f64; 2]>,
 }
 
 /// One line: points by ascending x. A y that is not finite is a gap.
@@ -35,6 +39,8 @@ pub(crate) struct Chart {
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) points: Vec<[f64; 2]>,
+    /// Intervals, `[x, low, high]`.
+    pub(crate) whiskers: Vec<[f64; 3]>,
 }
 
 impl Chart {
@@ -46,11 +52,15 @@ impl Chart {
         }
         let zero = self.from_zero.then_some(0.0);
         let reference = self.reference.as_ref().map(|(y, _)| *y).filter(|y| y.abs() < LARGEST);
-        let x = Axis::tight(drawable().map(|p| p[0]).chain(Some(0.0)));
+        let x = match self.places.len() {
+            0 => Axis::tight(drawable().map(|p| p[0]).chain(Some(0.0))),
+            _ => Axis::of_places(&self.places),
+        };
         let usual = usual(drawable().map(|p| p[1]));
         let outside = drawable().filter(|p| !usual.contains(&p[1])).count();
         let ys = drawable().map(|p| p[1]).filter(|y| usual.contains(y));
-        let y = Axis::nice(ys.chain(reference).chain(zero));
+        let span = self.span.into_iter().flatten();
+        let y = Axis::nice(ys.chain(reference).chain(zero).chain(span).chain(self.bounds()));
         let curves: Vec<Curve> =
             self.series.iter().map(|series| Curve::of(&series.points)).collect();
         html! {
@@ -59,7 +69,7 @@ impl Chart {
                     b { (self.title) }
                     @if self.series.len() == 1 { (self.last_values(&curves)) }
                 }
-                div.plot data-x={ (x.low) " " (x.high) } data-y={ (y.low) " " (y.high) } data-unit=(self.x) {
+                div.plot data-x={ (x.low) " " (x.high) } data-y={ (y.low) " " (y.high) } data-unit=(self.x) data-places=(self.places.join("|")) {
                     div.ticks-y aria-hidden="true" {
                         @for (at, label) in &y.ticks {
                             span style={ "bottom:" (round(y.share(*at) * 100.0)) "%" } { (label) }
@@ -73,8 +83,13 @@ impl Chart {
                         @if let Some(at) = reference {
                             path.reference d={ "M0 " (place(&y, at)) "H1000" } {}
                         }
-                        @for (i, curve) in curves.iter().enumerate() {
+                        @for (i, (curve, series)) in curves.iter().zip(&self.series).enumerate() {
                             (curve.render(i, &x, &y))
+                            @for [at, low, high] in &series.whiskers {
+                                path.interval.{ "c" (i) } d={
+                                    "M" (round(x.share(*at) * SIDE)) " " (place(&y, *low)) "V" (place(&y, *high))
+                                } {}
+                            }
                         }
                     }
                     div.ticks-x aria-hidden="true" {
@@ -97,6 +112,17 @@ impl Chart {
                 }
             }
         }
+    }
+
+    /// The ends of the intervals, as far as they leave room for the points: an interval of two seeds may be ten times as
+    /// wide as all points together, and is cut.
+    fn bounds(&self) -> Vec<f64> {
+        let ys = self.series.iter().flat_map(|series| &series.points).filter(|p| fits(p));
+        let (low, high) = range(ys.map(|p| p[1]));
+        let room = 1.5 * (high - low);
+        let ends = self.series.iter().flat_map(|series| &series.whiskers);
+        let ends = ends.flat_map(|[_, from, to]| [*from, *to]).filter(|end| end.is_finite());
+        ends.map(|end| end.clamp(low - room, high + room)).collect()
     }
 
     /// Where each line ends, with the line's name where there are several.
@@ -272,7 +298,7 @@ mod tests {
     fn values_that_are_not_finite_leave_a_gap() {
         let ys = [1.0, f64::NAN, 2.0, f64::INFINITY, f64::NEG_INFINITY, 1e300, 3.0];
         let points = ys.iter().enumerate().map(|(x, &y)| [x as f64, y]).collect();
-        let series = vec![Series { name: "loss".into(), points }];
+        let series = vec![Series { name: "loss".into(), points, ..Series::default() }];
         let svg = Chart { title: "Loss".into(), series, ..Chart::default() }.render().into_string();
         assert!(svg.contains(r#"d="M0 1000M333.3 500M1000 0""#), "{svg}");
         assert!(svg.contains("4 of 7 values are not finite"));
@@ -281,7 +307,11 @@ mod tests {
 
     #[test]
     fn a_chart_without_a_finite_value_is_left_out() {
-        let series = vec![Series { name: "loss".into(), points: vec![[1.0, f64::NAN]] }];
+        let series = vec![Series {
+            name: "loss".into(),
+            points: vec![[1.0, f64::NAN]],
+            ..Series::default()
+        }];
         assert_eq!(Chart { series, ..Chart::default() }.render().into_string(), "");
     }
 
@@ -290,7 +320,7 @@ mod tests {
         for points in
             [vec![[5.0, 0.0]], vec![[1.0, 7.0], [2.0, 7.0]], vec![[1.0, -7.0], [2.0, -7.0]]]
         {
-            let series = vec![Series { name: "loss".into(), points }];
+            let series = vec![Series { name: "loss".into(), points, ..Series::default() }];
             let svg = Chart { series, ..Chart::default() }.render().into_string();
             assert!(svg.contains("<path") && !svg.contains("NaN"), "{svg}");
         }
@@ -310,7 +340,7 @@ mod tests {
     fn a_spike_does_not_press_the_line_flat() {
         let ys = (0..1000).map(|i| if i == 0 { 300.0 } else { 2.0 + f64::from(i) / 1000.0 });
         let points = ys.enumerate().map(|(x, y)| [x as f64, y]).collect();
-        let series = vec![Series { name: "loss".into(), points }];
+        let series = vec![Series { name: "loss".into(), points, ..Series::default() }];
         let svg = Chart { series, ..Chart::default() }.render().into_string();
         assert!(svg.contains(r#"data-y="2 3""#), "{svg}");
         assert!(svg.contains("on the edge: 1 of"));

@@ -35,7 +35,8 @@ pub struct JournalLine {
     pub data_wait: f64,
     /// The loss's parts under their own names (`invariance`, `variance`...), the norm of the gradient
     /// (`grad_norm`), and the health keys: `representation_std`, `representation_rank`, `embedding_std`,
-    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding).
+    /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding), and of the embedding with
+    /// rows of length 1 `sample_contrastive`, `dimension_contrastive` (Garrido 2023, per pair).
     #[serde(flatten, deserialize_with = "numbers_only")]
     pub values: BTreeMap<String, f64>,
 }
@@ -112,6 +113,10 @@ pub struct RunInfo {
     pub skipped: u64,
     /// Seconds of training so far, over all resumptions.
     pub seconds: f64,
+    /// The most memory that training held, in MiB: resident of the process on the CPU, in tensors on a GPU; absent where
+    /// the machine does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_mb: Option<f64>,
     /// Seconds since 1970 when the run began.
     pub started: u64,
     /// Steps of the whole run.

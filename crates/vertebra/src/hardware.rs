@@ -57,6 +57,15 @@ pub fn exit_at_once(code: i32) -> ! {
     torch_bridge::exit_at_once(code)
 }
 
+/// Asks a program that this one started to save and stop, as Ctrl-C does.
+pub fn interrupt(child: &std::process::Child) -> Result<()> {
+    let id = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).map_err(|cause| Error::Usage {
+        problem: format!("process {}: {cause}", child.id()),
+        hint: None,
+    })
+}
+
 /// The device of a run. Asking for a GPU where there is none is an error, not a slow surprise.
 pub fn device(choice: DeviceChoice) -> Result<Device> {
     match choice {

@@ -3,7 +3,7 @@
 //! Floors, from the top; a floor uses those below it, and never a sibling or anything above:
 //!
 //! ```text
-//! doctor               this machine, examined
+//! doctor, studies      this machine, examined; many runs of one plan
 //! scoring, embed, bench  a run judged; features as files; speed
 //! gallery, pretrain    a run's pictures; the loop
 //! recipe               what a run is, as checked data
@@ -30,4 +30,5 @@ pub mod objectives;
 pub mod pretrain;
 pub mod recipe;
 pub mod scoring;
+pub mod studies;
 pub mod training;

@@ -338,7 +338,7 @@ fn empty() -> toml::Value {
 }
 
 /// Serde's refusal as ours: where it is, and for an unknown field the nearest real one.
-fn refused(error: &toml::de::Error) -> Error {
+pub(crate) fn refused(error: &toml::de::Error) -> Error {
     let problem = error.message().to_string();
     let quoted: Vec<String> = problem.split('`').skip(1).step_by(2).map(Into::into).collect();
     let mut hint = None;

@@ -9,6 +9,7 @@ mod pack;
 mod pretrain;
 mod probe;
 mod report;
+mod study;
 mod weights;
 
 use clap::Subcommand;
@@ -23,6 +24,8 @@ pub enum Command {
     Embed(embed::Embed),
     Neighbours(neighbours::Neighbours),
     Report(report::Report),
+    #[command(subcommand)]
+    Study(study::Study),
     #[command(subcommand)]
     Data(data::Data),
     #[command(subcommand)]
@@ -39,6 +42,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Embed(command) => command.run(),
         Command::Neighbours(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Study(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),

@@ -1,3 +1,4 @@
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,9 @@ pub struct Pretrain {
     /// Events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+    /// The process whose end also ends the run, saved: a study that started it.
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 impl Pretrain {
@@ -59,10 +63,13 @@ impl Pretrain {
         };
         let stop = stop_on_interrupt()?;
         let mut screen = Screen::new(self.json);
-        // One rank speaks for all.
         let mut tell = |event: Event| {
+            if self.parent.is_some_and(|parent| parent != parent_id()) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            // One rank speaks for all.
             if first {
-                screen.event(&event)
+                screen.event(&event);
             }
         };
         let outcome = pretrain(&job, &mut Watch { tell: &mut tell, stop: &stop })?;
@@ -149,7 +156,7 @@ fn command_as_typed() -> String {
 }
 
 /// The first Ctrl-C asks the run to save and stop, the second ends the process.
-fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -6,6 +6,7 @@ mod features;
 mod full_disk;
 mod program;
 mod resume;
+mod study;
 mod surface;
 
 /// A file that is not declared above would be a test that never runs.

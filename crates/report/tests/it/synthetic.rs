@@ -131,8 +131,10 @@ fn info() -> RunInfo {
         images: 6400,
         skipped: 3,
         seconds: 214.0,
+        peak_memory_mb: Some(812.0),
         started: 1_780_000_000,
         steps: 2000,
+        ranks: 1,
         state: "finished".into(),
         advice: vec![
             "The effective rank of the embedding is 130 of 512: raise the covariance weight."

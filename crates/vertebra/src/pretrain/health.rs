@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use pixels::draw::{Draw, Purpose};
 use pixels::source::Source;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::evaluation::{Encoder, ExtractOptions, knn};
 use crate::methods::{Loss, Method};
 use crate::objectives::health::{self, Health, Symptom};
+use crate::objectives::{duality, normalized};
 
 /// Rows of a batch that ranks are taken of: enough to see a collapse, and quick.
 const RANK_ROWS: i64 = 256;
@@ -40,7 +41,24 @@ pub fn of_batch(method: &dyn Method, loss: &Loss) -> (BTreeMap<String, f64>, Vec
         let knob = method.knob(Symptom::PrototypeCollapse);
         advice.extend(health::prototype_advice(used, prototypes, rows, knob));
     }
+    let rows = loss.embedding.size()[0].min(RANK_ROWS);
+    let [sample, dimension] = contrastive(&loss.embedding.narrow(0, 0, rows));
+    values.insert("sample_contrastive".into(), sample);
+    values.insert("dimension_contrastive".into(), dimension);
     (values, advice)
+}
+
+/// The two criteria of Garrido et al. 2023 (definition 3.2), on rows of length 1, not centred, each per pair: of samples, over N(N − 1),
+/// and of dimensions, over D(D − 1).
+fn contrastive(embedding: &Tensor) -> [f64; 2] {
+    let z = normalized(&embedding.detach().to_device(Device::Cpu).to_kind(Kind::Double));
+    let per_pair = |criterion: Tensor, count: i64| {
+        criterion.double_value(&[]) / (count * (count - 1)).max(1) as f64
+    };
+    [
+        per_pair(duality::sample_contrast(&z), z.size()[0]),
+        per_pair(duality::dimension_contrast(&z), z.size()[1]),
+    ]
 }
 
 /// Top-1 of a small k-NN within the training images, `None` where the source has no labels. The images are the same
@@ -70,4 +88,29 @@ pub fn first_bad(loss: &Loss) -> Option<(String, f64)> {
         .map(|(name, part)| ((*name).to_string(), value(part)))
         .chain([("loss".to_string(), value(&loss.total))])
         .find(|(_, value)| !value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_criteria_are_those_of_their_definitions() {
+        tch::manual_seed(3);
+        let raw = Tensor::randn([5, 3], (Kind::Double, Device::Cpu));
+        let z = &raw / raw.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Double).sqrt();
+        let off_diagonal = |gram: Tensor| {
+            let n = gram.size()[0] as f64;
+            let off = &gram - gram.diagonal(0, 0, 1).diag(0);
+            off.square().sum(Kind::Double).double_value(&[]) / (n * (n - 1.0))
+        };
+        let wanted = [off_diagonal(z.matmul(&z.tr())), off_diagonal(z.tr().matmul(&z))];
+        for (found, wanted) in contrastive(&raw).into_iter().zip(wanted) {
+            // Sums of a few dozen doubles of size 1.
+            assert!((found - wanted).abs() < 1e-13, "{found} is not {wanted}");
+        }
+        // All equal: every cosine is 1.
+        let equal = Tensor::ones([4, 9], (Kind::Float, Device::Cpu));
+        assert!((contrastive(&equal)[0] - 1.0).abs() < 1e-13);
+    }
 }

@@ -73,6 +73,9 @@ pub enum Outcome {
 pub fn pretrain(job: &Job, watch: &mut Watch) -> Result<Outcome> {
     let mut run = Run::begin(job, watch)?;
     let trained = train(&mut run, watch);
+    // Of this part of the run and of those before it.
+    let peak = torch_bridge::peak_memory_mb(run.device);
+    run.info.peak_memory_mb = run.info.peak_memory_mb.into_iter().chain(peak).reduce(f64::max);
     run.info.state = match &trained {
         Ok(Outcome::Finished) => "finished".into(),
         Ok(Outcome::Interrupted) => "interrupted".into(),

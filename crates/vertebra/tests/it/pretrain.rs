@@ -41,7 +41,14 @@ fn a_run_finishes_and_leaves_its_records() {
     let last = journal.last().unwrap();
     assert_eq!(last.epoch, 2.0);
     let names = ["invariance", "variance", "covariance", "grad_norm", "knn"];
-    let health = ["representation_std", "representation_rank", "embedding_std", "embedding_rank"];
+    let health = [
+        "representation_std",
+        "representation_rank",
+        "embedding_std",
+        "embedding_rank",
+        "sample_contrastive",
+        "dimension_contrastive",
+    ];
     for name in names.iter().chain(&health) {
         assert!(last.values.get(*name).is_some_and(|value| value.is_finite()), "{name}");
     }
