@@ -179,6 +179,25 @@ fn a_loss_asked_for_twice_is_the_same_and_the_step_ends_once() {
     }
 }
 
+/// Networks compute in bfloat16, objectives in f32. A number of 8 bits is wrong by up to 0.4 %, layers add up, and a low temperature
+/// multiplies what is left of it; the losses of some methods are differences of such numbers, so they are held to their scale
+/// at a distance, 1.
+#[test]
+fn bfloat16_changes_a_loss_by_little() {
+    let _alone = alone();
+    let bf16 = Context { autocast: Some(Kind::BFloat16), ..CPU };
+    for (what, config, backbone) in pairs() {
+        let views = two_views();
+        let wanted = loss_of(build(&config, &backbone, 1).as_mut(), &views);
+        let mut method = build(&config, &backbone, 1);
+        let embedded = method.embed(&views, &bf16);
+        let loss = method.loss(&embedded, &bf16).unwrap();
+        assert_eq!(loss.total.kind(), Kind::Float, "{what}: the objective is computed in f32");
+        let off = (value(&loss.total) - wanted).abs() / wanted.abs().max(1.0);
+        assert!(off < 0.05, "{what}: {off}");
+    }
+}
+
 #[test]
 fn one_seed_gives_one_set_of_weights() {
     let _alone = alone();

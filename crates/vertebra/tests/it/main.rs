@@ -19,6 +19,7 @@ mod parity_vit;
 mod pretrain;
 mod ranking;
 mod recipe;
+mod rotations;
 mod tiny;
 mod weight_files;
 
