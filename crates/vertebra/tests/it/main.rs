@@ -7,6 +7,7 @@ mod budgets;
 mod channels;
 mod collapse;
 mod contract;
+mod distillation;
 mod frozen;
 mod layering;
 mod layouts;
