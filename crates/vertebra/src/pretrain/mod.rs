@@ -180,7 +180,9 @@ fn journal_line(
     // Before the warm-up is over, embeddings are still what the initial weights make of them.
     let warm = step as f64 > run.warmup * run.steps as f64 && step > 1;
     for advice in advice.into_iter().filter(|_| warm) {
-        if !run.info.advice.contains(&advice) {
+        // Once of each kind: `complete collapse: …` with other figures says nothing new.
+        let kind = |advice: &str| advice.split(':').next().map(String::from);
+        if !run.info.advice.iter().any(|earlier| kind(earlier) == kind(&advice)) {
             (watch.tell)(Event::Note(&advice));
             run.info.advice.push(advice);
         }

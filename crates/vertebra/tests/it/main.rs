@@ -8,6 +8,7 @@ mod channels;
 mod collapse;
 mod contract;
 mod contrastive;
+mod distillation;
 mod frozen;
 mod layering;
 mod layouts;

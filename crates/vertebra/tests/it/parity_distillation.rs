@@ -21,10 +21,12 @@ fn file() -> Tensors {
     fixture("distillation.safetensors")
 }
 
+/// Of a prediction and its target.
+type Loss = fn(&Tensor, &Tensor) -> Tensor;
+
 #[test]
 fn byol_and_simsiam_are_those_of_solo_learn() {
     let file = file();
-    type Loss = fn(&Tensor, &Tensor) -> Tensor;
     let losses: [(&str, Loss); 2] =
         [("byol", regression::squared_distance), ("simsiam", regression::negative_cosine)];
     for (name, loss_of) in losses {

@@ -62,7 +62,9 @@ impl Mask {
             return false;
         }
         self.count += block.len();
-        block.into_iter().for_each(|patch| self.hidden[patch] = true);
+        for patch in block {
+            self.hidden[patch] = true;
+        }
         true
     }
 }
