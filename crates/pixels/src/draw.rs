@@ -40,6 +40,10 @@ pub enum Purpose {
     Channels = 11,
     /// Noise of a corrupted picture; the epoch is its severity and the view its kind.
     Corruption = 12,
+    /// The patches that a student does not see; the epoch is the step, the sample its place in the step's batch.
+    Mask = 13,
+    /// The parts of a batch that are whitened together; the epoch is the step.
+    Partition = 14,
 }
 
 impl Draw {

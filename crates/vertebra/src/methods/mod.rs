@@ -4,10 +4,16 @@
 //! batch: the [pretraining loop](crate::pretrain) cuts it, gathers what [`Method::embed`] gave, and hands all rows to
 //! [`Method::loss`]. So teachers, queues and centres cannot move twice in a step, nor apart on two ranks.
 
+pub mod byol;
+pub mod dino;
+pub mod ibot;
 pub mod network;
 pub mod simclr;
+pub mod simsiam;
 pub mod supervised;
+pub mod swav;
 pub mod vicreg;
+pub mod w_mse;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +22,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::models::{Backbone, BackboneConfig};
+use crate::objectives::health::Symptom;
 use crate::training::groups::{Rule, standard_rules};
 
 /// Views of some images, and what is known of the images.
@@ -198,6 +205,30 @@ pub trait Method: Send {
 
     /// The encoder that remains after pretraining.
     fn backbone(&self) -> &dyn Backbone;
+
+    /// What to try first against a symptom of the embeddings: the option that is there to prevent it.
+    fn knob(&self, _symptom: Symptom) -> Option<&'static str> {
+        None
+    }
+
+    /// How much each prototype was used by the last loss, `[K]`, summing to 1; of a method that has prototypes.
+    fn prototypes(&self) -> Option<&Tensor> {
+        None
+    }
+}
+
+/// Refuses an option that does not hold what it should.
+pub(crate) fn expect(
+    field: &str,
+    holds: bool,
+    wanted: &str,
+    found: impl std::fmt::Display,
+) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let problem = format!("expected {wanted}, got {found}");
+    Err(Error::Recipe { field: field.into(), problem, hint: None })
 }
 
 /// A method by name, with its published defaults.
@@ -206,6 +237,12 @@ pub trait Method: Send {
 pub enum MethodConfig {
     Vicreg(vicreg::Config),
     Simclr(simclr::Config),
+    Byol(byol::Config),
+    Simsiam(simsiam::Config),
+    WMse(w_mse::Config),
+    Swav(swav::Config),
+    Dino(dino::Config),
+    Ibot(ibot::Config),
     Supervised(supervised::Config),
 }
 
@@ -215,6 +252,12 @@ impl MethodConfig {
         vec![
             Self::Vicreg(vicreg::Config::default()),
             Self::Simclr(simclr::Config::default()),
+            Self::Byol(byol::Config::default()),
+            Self::Simsiam(simsiam::Config::default()),
+            Self::WMse(w_mse::Config::default()),
+            Self::Swav(swav::Config::default()),
+            Self::Dino(dino::Config::default()),
+            Self::Ibot(ibot::Config::default()),
             Self::Supervised(supervised::Config::default()),
         ]
     }
@@ -224,6 +267,12 @@ impl MethodConfig {
         match self {
             Self::Vicreg(_) => "VICReg",
             Self::Simclr(_) => "SimCLR",
+            Self::Byol(_) => "BYOL",
+            Self::Simsiam(_) => "SimSiam",
+            Self::WMse(_) => "W-MSE",
+            Self::Swav(_) => "SwAV",
+            Self::Dino(_) => "DINO",
+            Self::Ibot(_) => "iBOT",
             Self::Supervised(_) => "Supervised",
         }
     }
@@ -233,6 +282,12 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => config.check(inputs),
             Self::Simclr(config) => config.check(inputs),
+            Self::Byol(config) => config.check(inputs),
+            Self::Simsiam(config) => config.check(inputs),
+            Self::WMse(config) => config.check(inputs),
+            Self::Swav(config) => config.check(inputs),
+            Self::Dino(config) => config.check(inputs),
+            Self::Ibot(config) => config.check(inputs),
             Self::Supervised(config) => config.check(inputs),
         }
     }
@@ -243,6 +298,12 @@ impl MethodConfig {
         match self {
             Self::Vicreg(config) => Box::new(vicreg::Vicreg::new(config, inputs, device)),
             Self::Simclr(config) => Box::new(simclr::Simclr::new(config, inputs, device)),
+            Self::Byol(config) => Box::new(byol::Byol::new(config, inputs, device)),
+            Self::Simsiam(config) => Box::new(simsiam::Simsiam::new(config, inputs, device)),
+            Self::WMse(config) => Box::new(w_mse::WMse::new(config, inputs, device)),
+            Self::Swav(config) => Box::new(swav::Swav::new(config, inputs, device)),
+            Self::Dino(config) => Box::new(dino::Dino::new(config, inputs, device)),
+            Self::Ibot(config) => Box::new(ibot::Ibot::new(config, inputs, device)),
             Self::Supervised(config) => {
                 Box::new(supervised::Supervised::new(config, inputs, device))
             }

@@ -137,3 +137,10 @@ pub fn mean_over_pairs(
     parts.iter_mut().for_each(|(_, part)| *part *= share);
     Ok((total * share, parts))
 }
+
+/// The mean over (target, other view) of `views` of a loss in one direction.
+pub fn mean_over_directed(views: Views, term: impl Fn(usize, usize) -> Tensor) -> Tensor {
+    let directed = views.directed();
+    let terms: Vec<Tensor> = directed.iter().map(|&(target, view)| term(target, view)).collect();
+    Tensor::stack(&terms, 0).mean(Kind::Float)
+}

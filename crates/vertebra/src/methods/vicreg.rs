@@ -13,6 +13,7 @@ use super::{Batch, Context, Inputs, Loss, Method, Parts, Views};
 use crate::error::Result;
 use crate::models::Backbone;
 use crate::models::heads::MlpConfig;
+use crate::objectives::health::Symptom;
 use crate::objectives::{expect_pair, vicreg as objective};
 
 /// Weights of the three terms, and the expander.
@@ -105,6 +106,15 @@ impl Method for Vicreg {
 
     fn backbone(&self) -> &dyn Backbone {
         self.network.backbone.as_ref()
+    }
+
+    fn knob(&self, symptom: Symptom) -> Option<&'static str> {
+        Some(match symptom {
+            Symptom::DimensionalCollapse => {
+                "a larger weight of the covariance term (`method.covariance`)"
+            }
+            _ => "a larger weight of the variance term (`method.variance`)",
+        })
     }
 }
 

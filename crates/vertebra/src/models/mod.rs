@@ -1,6 +1,7 @@
 //! Backbones, heads, and weights in and out.
 
 pub mod convnext;
+pub mod dino_head;
 pub mod heads;
 pub mod layers;
 pub mod layouts;
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
+
+pub use self::heads::Head;
 
 use self::convnext::{ConvNext, ConvNextConfig};
 use self::resnet::{ResNet, ResNetConfig};
@@ -56,6 +59,21 @@ pub struct Features {
 pub trait Backbone: Send {
     /// `images`: `[N, C, S, S]`, normalised.
     fn forward(&self, images: &Tensor, mode: Mode, tap: &mut Tap) -> Features;
+
+    /// The same where patches are hidden: `token` `[D]` stands in the place of the patches where `mask` `[N, T]` (bool,
+    /// T patches row by row) is true, before positions are added. `None` from a backbone without patch tokens, which is
+    /// what most are.
+    fn forward_masked(
+        &self,
+        images: &Tensor,
+        mask: &Tensor,
+        token: &Tensor,
+        mode: Mode,
+        tap: &mut Tap,
+    ) -> Option<Features> {
+        let _ = (images, mask, token, mode, tap);
+        None
+    }
 
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
@@ -297,6 +315,14 @@ impl BackboneConfig {
             Self::VitHuge(c) => Family::Vit(vit::HUGE, c),
             Self::VitGiant(c) => Family::Vit(vit::GIANT, c),
             Self::VitSo400m(c) => Family::Vit(vit::SO400M, c),
+        }
+    }
+
+    /// The options of a ViT.
+    pub fn vit(&self) -> Option<VitConfig> {
+        match self.family() {
+            Family::Vit(_, config) => Some(config),
+            _ => None,
         }
     }
 

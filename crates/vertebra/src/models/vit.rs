@@ -216,8 +216,9 @@ impl Vit {
         }
     }
 
-    /// Images `[N, C, H, W]` as the tokens that enter the first block, `[N, T, D]`.
-    fn embed(&self, images: &Tensor) -> Tensor {
+    /// Images `[N, C, H, W]` as the tokens that enter the first block, `[N, T, D]`; patches where `hidden` is true,
+    /// `[N, T]`, have the token `[D]` in their place.
+    fn embed(&self, images: &Tensor, hidden: Option<(&Tensor, &Tensor)>) -> Tensor {
         let patches = images.conv2d(
             &self.projection,
             self.projection_bias.as_ref(),
@@ -227,7 +228,10 @@ impl Vit {
             1,
         );
         let (_, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
-        let tokens = patches.flatten(2, 3).transpose(1, 2);
+        let mut tokens = patches.flatten(2, 3).transpose(1, 2);
+        if let Some((mask, token)) = hidden {
+            tokens = token.to_kind(tokens.kind()).where_self(&mask.unsqueeze(-1), &tokens);
+        }
         let positions = self.positions(rows, columns);
         let tokens = if self.config.prefix_positions {
             self.with_prefix(tokens) + positions
@@ -296,11 +300,9 @@ impl Vit {
         };
         (pooled, tokens)
     }
-}
 
-impl Backbone for Vit {
-    fn forward(&self, images: &Tensor, _mode: Mode, tap: &mut Tap) -> Features {
-        let mut x = self.embed(images);
+    /// The blocks and what follows, on the tokens that enter them.
+    fn encode(&self, mut x: Tensor, tap: &mut Tap) -> Features {
         tap("stem", &x);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x);
@@ -312,6 +314,23 @@ impl Backbone for Vit {
         }
         tap("pooled", &pooled);
         Features { pooled, map: None, tokens: Some(tokens) }
+    }
+}
+
+impl Backbone for Vit {
+    fn forward(&self, images: &Tensor, _mode: Mode, tap: &mut Tap) -> Features {
+        self.encode(self.embed(images, None), tap)
+    }
+
+    fn forward_masked(
+        &self,
+        images: &Tensor,
+        mask: &Tensor,
+        token: &Tensor,
+        _mode: Mode,
+        tap: &mut Tap,
+    ) -> Option<Features> {
+        Some(self.encode(self.embed(images, Some((mask, token))), tap))
     }
 
     fn width(&self) -> i64 {

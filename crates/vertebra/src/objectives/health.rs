@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{exact, rankme};
+use super::{entropy_rank, exact, rankme};
 
 /// Of the healthy deviation 1/√d, below which the outputs are nearly one point.
 const COLLAPSED_STD: f64 = 0.3;
@@ -25,6 +25,9 @@ pub fn std_of_normalised(z: &Tensor) -> f64 {
     z.std_dim([0i64].as_slice(), true, false).mean(Kind::Double).double_value(&[])
 }
 
+/// Of the logarithm of the most prototypes that can be used, below which most are lost.
+const FEW_PROTOTYPES: f64 = 0.5;
+
 /// What is watched during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Health {
@@ -45,6 +48,8 @@ pub enum Symptom {
     CompleteCollapse,
     /// The outputs spread over few of the dimensions they have.
     DimensionalCollapse,
+    /// Few prototypes are used, whatever the image.
+    PrototypeCollapse,
 }
 
 impl Health {
@@ -74,8 +79,10 @@ impl Health {
         (self.rank < LOW_RANK * possible).then_some(Symptom::DimensionalCollapse)
     }
 
-    /// The symptom in a sentence, and what to try, in order. `place` names what was measured: `embedding`.
-    pub fn advice(&self, place: &str) -> Option<String> {
+    /// The symptom in a sentence, and what to try, in order: first the method's own `knob` against it, if it has one.
+    /// `place` names what was measured: `embedding`.
+    pub fn advice(&self, place: &str, knob: Option<&str>) -> Option<String> {
+        let knob = knob.map(|knob| format!("{knob}, ")).unwrap_or_default();
         let Self { std, rank, rows, width } = self;
         let healthy = 1.0 / (*width as f64).sqrt();
         let possible = rows.min(width);
@@ -86,17 +93,43 @@ impl Health {
             ),
             Symptom::CompleteCollapse => format!(
                 "complete collapse: the {place} is nearly the same for every image (standard deviation {std:.4}, \
-                 healthy {healthy:.4}; RankMe {rank:.1} of {possible}); try, in this order: a larger weight of the \
-                 variance term (or check stop-gradient, predictor and teacher), a lower learning rate, batch norm \
-                 in the projector, a longer warm-up"
+                 healthy {healthy:.4}; RankMe {rank:.1} of {possible}); try, in this order: {knob}a lower learning \
+                 rate, batch norm in the projector, a longer warm-up"
             ),
             Symptom::DimensionalCollapse => format!(
                 "dimensional collapse: the {place} spreads over few of its dimensions (RankMe {rank:.1} of \
-                 {possible}); try, in this order: a wider or deeper projector, a larger weight of the covariance \
-                 term, weaker augmentation, longer training, a larger batch"
+                 {possible}); try, in this order: {knob}a wider or deeper projector, weaker augmentation, longer \
+                 training, a larger batch"
             ),
+            // Not of embeddings.
+            Symptom::PrototypeCollapse => return None,
         })
     }
+}
+
+/// How many prototypes are used: the exponential of the entropy of their `shares [K]`, from 1 to K.
+pub fn used_prototypes(shares: &Tensor) -> f64 {
+    let shares = exact(shares);
+    entropy_rank((0..shares.size()[0]).map(|k| shares.double_value(&[k])), 0.0)
+}
+
+/// [`Symptom::PrototypeCollapse`] in a sentence, where `used` of `prototypes` serve `rows` images, and what to try: first the
+/// method's own `knob`.
+pub fn prototype_advice(
+    used: f64,
+    prototypes: i64,
+    rows: i64,
+    knob: Option<&str>,
+) -> Option<String> {
+    let possible = prototypes.min(rows);
+    if possible < 2 || used.ln() >= FEW_PROTOTYPES * (possible as f64).ln() {
+        return None;
+    }
+    let knob = knob.map(|knob| format!("{knob}, ")).unwrap_or_default();
+    Some(format!(
+        "prototype collapse: {used:.1} of {prototypes} prototypes are used for {rows} images, whatever they show; try, in \
+         this order: {knob}prototypes frozen for longer at the start, a lower learning rate"
+    ))
 }
 
 #[cfg(test)]
@@ -149,7 +182,7 @@ mod tests {
     fn noise_is_healthy() {
         for (n, d) in [(256, 128), (128, 512), (16, 16), (8, 4)] {
             let health = Health::of(&gaussian(n, d));
-            assert_eq!(health.advice("embedding"), None, "{health:?}");
+            assert_eq!(health.advice("embedding", None), None, "{health:?}");
         }
     }
 
@@ -158,8 +191,9 @@ mod tests {
         let z = gaussian(256, 128) * 0.1 + 1.0;
         let health = Health::of(&z);
         assert_eq!(health.symptom(), Some(Symptom::CompleteCollapse), "{health:?}");
-        let advice = health.advice("embedding").unwrap();
+        let advice = health.advice("embedding", Some("the knob")).unwrap();
         assert!(advice.starts_with("complete collapse: the embedding is nearly"), "{advice}");
+        assert!(advice.contains("in this order: the knob, a lower learning rate"), "{advice}");
         // A line through the origin has spread but one direction.
         let line = gaussian(256, 1).matmul(&gaussian(1, 128));
         assert_eq!(Health::of(&line).symptom(), Some(Symptom::CompleteCollapse));
@@ -170,6 +204,21 @@ mod tests {
         let z = gaussian(512, 12).matmul(&gaussian(12, 512));
         let health = Health::of(&z);
         assert_eq!(health.symptom(), Some(Symptom::DimensionalCollapse), "{health:?}");
-        assert!(health.advice("embedding").unwrap().contains("a wider or deeper projector"));
+        assert!(
+            health.advice("embedding", None).unwrap().contains(": a wider or deeper projector")
+        );
+    }
+
+    #[test]
+    fn prototypes_are_counted_by_how_alike_they_are_used() {
+        let uniform = Tensor::full([16], 1.0 / 16.0, (Kind::Float, Device::Cpu));
+        assert!((used_prototypes(&uniform) - 16.0).abs() < 1e-6);
+        assert!((used_prototypes(&Tensor::from_slice(&[1f32, 0., 0.])) - 1.0).abs() < 1e-12);
+        assert_eq!(prototype_advice(16.0, 16, 64, None), None);
+        let advice = prototype_advice(1.3, 4096, 256, Some("the centre")).unwrap();
+        assert!(advice.starts_with("prototype collapse: 1.3 of 4096 prototypes"), "{advice}");
+        assert!(advice.contains("in this order: the centre, "), "{advice}");
+        // One image can use one prototype.
+        assert_eq!(prototype_advice(1.0, 4096, 1, None), None);
     }
 }

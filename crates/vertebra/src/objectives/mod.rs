@@ -3,15 +3,20 @@
 //! Every function takes f32 (or f64) and returns a scalar tensor; callers leave autocast first, because a covariance or a
 //! matrix of logits in bf16 keeps three digits.
 
+pub mod assignment;
+pub mod distillation;
 pub mod health;
 pub mod info_nce;
+pub mod regression;
 pub mod spectrum;
 pub mod vicreg;
+pub mod whitening;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-pub(crate) use spectrum::{exact, rankme};
+pub use info_nce::normalized;
+pub(crate) use spectrum::{entropy_rank, exact, rankme};
 
 /// N and D of two equal `[N, D]` with N > 1.
 pub(crate) fn expect_pair(place: &'static str, a: &Tensor, b: &Tensor) -> Result<(i64, i64)> {
@@ -23,4 +28,16 @@ pub(crate) fn expect_pair(place: &'static str, a: &Tensor, b: &Tensor) -> Result
         }
         (_, other) => Err(Error::Shape { place, wanted, found: other.to_vec() }),
     }
+}
+
+/// Mean over the rows of −Σ q ln softmax(s / τ): a student's logits s against a distribution q that is given. SwAV's
+/// swapped prediction (q the codes) and DINO's loss (q the teacher's). `target`, `logits`: `[N, K]` → scalar.
+pub fn soft_cross_entropy(target: &Tensor, logits: &Tensor, temperature: f64) -> Tensor {
+    cross_entropies(target, logits, temperature).mean(None::<Kind>)
+}
+
+/// The same row by row, `[N]`.
+pub(crate) fn cross_entropies(target: &Tensor, logits: &Tensor, temperature: f64) -> Tensor {
+    let logs = (logits / temperature).log_softmax(-1, None::<Kind>);
+    -(target * logs).sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>)
 }

@@ -9,18 +9,18 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::evaluation::{Encoder, ExtractOptions, knn};
-use crate::methods::Loss;
-use crate::objectives::health::Health;
+use crate::methods::{Loss, Method};
+use crate::objectives::health::{self, Health, Symptom};
 
 /// Rows of a batch that ranks are taken of: enough to see a collapse, and quick.
 const RANK_ROWS: i64 = 256;
 /// Images of the online k-NN: four fifths vote, one fifth asks.
 const KNN_IMAGES: usize = 1000;
 
-/// Spread and rank of this step's representation and embedding, under the journal's names, and advice when the
-/// embedding says that a collapse has begun. (A healthy representation may look collapsed: it is what ReLU and pooling left,
+/// Spread and rank of this step's representation and embedding, under the journal's names, how many prototypes were used by
+/// a method that has some, and advice where embedding or prototypes say that a collapse has begun. (A healthy representation may look collapsed: it is what ReLU and pooling left,
 /// and all its directions share a large mean.)
-pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
+pub fn of_batch(method: &dyn Method, loss: &Loss) -> (BTreeMap<String, f64>, Vec<String>) {
     let mut values = BTreeMap::new();
     let mut measure = |name: &str, tensor: &Tensor| {
         let rows = tensor.size()[0].min(RANK_ROWS);
@@ -35,7 +35,16 @@ pub fn of_batch(loss: &Loss) -> (BTreeMap<String, f64>, Option<String>) {
     let [sample, dimension] = contrastive(&loss.embedding.narrow(0, 0, rows));
     values.insert("sample_contrastive".into(), sample);
     values.insert("dimension_contrastive".into(), dimension);
-    (values, embedding.advice("embedding"))
+    let knob = embedding.symptom().and_then(|symptom| method.knob(symptom));
+    let mut advice: Vec<String> = embedding.advice("embedding", knob).into_iter().collect();
+    if let Some(shares) = method.prototypes() {
+        let used = health::used_prototypes(shares);
+        values.insert("prototypes".into(), used);
+        let (prototypes, rows) = (shares.size()[0], loss.embedding.size()[0]);
+        let knob = method.knob(Symptom::PrototypeCollapse);
+        advice.extend(health::prototype_advice(used, prototypes, rows, knob));
+    }
+    (values, advice)
 }
 
 /// The two criteria of Garrido et al. 2023 (definition 3.2), on rows of length 1, not centred, each per pair:

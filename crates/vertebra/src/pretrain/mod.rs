@@ -176,14 +176,14 @@ fn journal_line(
     norm: Option<&Tensor>,
     watch: &mut Watch,
 ) -> Result<JournalLine> {
-    let (mut values, advice) = health::of_batch(loss);
+    let (mut values, advice) = health::of_batch(run.method.as_ref(), loss);
     // Before the warm-up is over, embeddings are still what the initial weights make of them.
     let warm = step as f64 > run.warmup * run.steps as f64 && step > 1;
-    if let Some(advice) = advice.filter(|_| warm)
-        && !run.info.advice.contains(&advice)
-    {
-        (watch.tell)(Event::Note(&advice));
-        run.info.advice.push(advice);
+    for advice in advice.into_iter().filter(|_| warm) {
+        if !run.info.advice.contains(&advice) {
+            (watch.tell)(Event::Note(&advice));
+            run.info.advice.push(advice);
+        }
     }
     values.extend(loss.parts.iter().map(|(name, part)| ((*name).into(), scalar(part))));
     values.extend(norm.map(|norm| ("grad_norm".into(), scalar(norm))));

@@ -5,12 +5,14 @@
 mod accumulate;
 mod budgets;
 mod channels;
+mod collapse;
 mod contract;
 mod frozen;
 mod layering;
 mod layouts;
 mod parity;
 mod parity_convswin;
+mod parity_distillation;
 mod parity_vit;
 mod pretrain;
 mod ranking;

@@ -2,10 +2,12 @@
 
 use tch::{Device, Kind, Tensor};
 use vertebra::methods::{
-    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, simclr, vicreg,
+    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, byol, dino, ibot, simclr,
+    simsiam, swav, vicreg, w_mse,
 };
 use vertebra::models::BackboneConfig;
 use vertebra::models::convnext::ConvNextConfig;
+use vertebra::models::dino_head::DinoHeadConfig;
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
@@ -32,6 +34,11 @@ pub fn tiny_methods() -> Vec<MethodConfig> {
         let widths = head.widths.iter().map(|_| 24).collect();
         MlpConfig { widths, ..head }
     };
+    let prototypes = |head: &DinoHeadConfig| DinoHeadConfig {
+        widths: vec![24, 24, 12],
+        prototypes: 16,
+        ..head.clone()
+    };
     MethodConfig::all()
         .into_iter()
         .map(|method| match method {
@@ -41,6 +48,37 @@ pub fn tiny_methods() -> Vec<MethodConfig> {
             }),
             MethodConfig::Simclr(config) => MethodConfig::Simclr(simclr::Config {
                 projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::Byol(config) => MethodConfig::Byol(byol::Config {
+                projector: narrow(config.projector.clone()),
+                predictor: narrow(config.predictor.clone()),
+                ..config
+            }),
+            MethodConfig::Simsiam(config) => MethodConfig::Simsiam(simsiam::Config {
+                projector: narrow(config.projector.clone()),
+                predictor: narrow(config.predictor.clone()),
+                ..config
+            }),
+            // One group of all images, so that their order does not matter.
+            MethodConfig::WMse(config) => MethodConfig::WMse(w_mse::Config {
+                projector: MlpConfig { widths: vec![24, 3], ..config.projector.clone() },
+                group: 8,
+                ..config
+            }),
+            MethodConfig::Swav(config) => MethodConfig::Swav(swav::Config {
+                projector: narrow(config.projector.clone()),
+                prototypes: 16,
+                queue: 12,
+                queue_epoch: 1.0,
+                ..config
+            }),
+            MethodConfig::Dino(config) => MethodConfig::Dino(dino::Config {
+                projector: prototypes(&config.projector),
+                ..config
+            }),
+            MethodConfig::Ibot(config) => MethodConfig::Ibot(ibot::Config {
+                projector: prototypes(&config.projector),
                 ..config
             }),
             MethodConfig::Supervised(config) => MethodConfig::Supervised(config),
