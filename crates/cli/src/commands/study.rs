@@ -114,7 +114,7 @@ fn work(study: &studies::Study, after_each: &dyn Fn() -> Result<()>) -> anyhow::
     match summary.left {
         0 => {}
         left if stop.load(Ordering::Relaxed) => {
-            eprintln!("{left} are left; the same command goes on")
+            eprintln!("{left} are left; the same command goes on");
         }
         left => eprintln!("{left} are being done by other processes"),
     }

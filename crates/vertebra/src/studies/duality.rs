@@ -78,12 +78,6 @@ impl<'a> Accuracies<'a> {
         found.filter_map(|record| Some((record.cell.seed, accuracy(record)?))).collect()
     }
 
-    /// Of a point of an axis; the usual one is where nothing is moved.
-    fn along(&self, variant: &'a str, axis: &'a Axis, point: usize) -> Place<'a> {
-        let point = axis.points[point].name.as_str();
-        (variant, (point != axis.usual).then_some((axis.name.as_str(), point)))
-    }
-
     /// a − b over the seeds that both have.
     fn difference(&self, a: Place, b: Place) -> Option<Spread> {
         let (a, b) = (self.at(a), self.at(b));
@@ -105,7 +99,7 @@ impl<'a> Accuracies<'a> {
         let axis = self.plan.axes.iter().find(|it| it.name == axis && it.points.len() > 1)?;
         let ends = |variant| {
             let (large, small) = (axis.points.len() - 1, 0);
-            self.difference(self.along(variant, axis, large), self.along(variant, axis, small))
+            self.difference(place(variant, axis, large), place(variant, axis, small))
         };
         let mut verdict = ends(first).map_or(Verdict::Undecided, needed);
         let (small, large) = (&axis.points[0].name, &axis.points[axis.points.len() - 1].name);
@@ -165,7 +159,7 @@ impl<'a> Accuracies<'a> {
         for variant in self.of(family) {
             places.push((variant, None));
             for axis in &self.plan.axes {
-                places.extend((0..axis.points.len()).map(|point| self.along(variant, axis, point)));
+                places.extend((0..axis.points.len()).map(|point| place(variant, axis, point)));
             }
         }
         let mean = |place: &Place| {
@@ -176,6 +170,12 @@ impl<'a> Accuracies<'a> {
         let means = places.into_iter().filter_map(|place| Some((mean(&place)?, place)));
         means.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, place)| place)
     }
+}
+
+/// A point of an axis; the usual one is where nothing is moved.
+fn place<'a>(variant: &'a str, axis: &'a Axis, point: usize) -> Place<'a> {
+    let point = axis.points[point].name.as_str();
+    (variant, (point != axis.usual).then_some((axis.name.as_str(), point)))
 }
 
 /// A need is a surely positive gain that may be a point or more; it is denied where the gain surely is not.

@@ -98,8 +98,7 @@ impl Table {
         let shown = self.shown();
         let mut columns = vec![String::new()];
         columns.extend(shown.iter().map(|key| in_words(key)));
-        let fixed =
-            ["k-NN over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
+        let fixed = ["over untrained", "rank y", "rank z", "images/s", "peak MB", "s", "seeds"];
         columns.extend(fixed.map(Into::into));
         (columns, self.rows.iter().map(|row| row.cells(&shown)).collect())
     }
@@ -123,7 +122,7 @@ impl Table {
             "Brackets are the 95 % interval over test images: one seed says nothing of the spread between runs"
         };
         let mut notes = vec![format!(
-            "Shares in per cent. {spread}. Rank y and z: effective rank (RankMe) of the representation and of the embedding of \
+            "Shares in per cent; \"over untrained\" is k-NN's gain in points. {spread}. Rank y and z: effective rank (RankMe) of the representation and of the embedding of \
              the last batch."
         )];
         if self.rows.iter().any(|row| row.clears_random == Some(false)) {
@@ -161,7 +160,7 @@ impl Row {
         let gain = self.scores.get("knn top1").and_then(|knn| Some((knn.gain?, knn.unit)));
         cells.push(gain.map_or_else(dash, |(gain, unit)| signed(gain, unit)));
         let ranks = [self.representation_rank, self.embedding_rank];
-        cells.extend(ranks.map(|it| it.map_or_else(dash, |rank| rank.in_words(Unit::Number))));
+        cells.extend(ranks.map(|it| it.map_or_else(dash, |rank| rank.to_a_tenth())));
         // An untrained network was not trained: no speed, no time.
         let figures = [Some(self.images_per_s), self.peak_memory_mb, Some(self.seconds)];
         cells.extend(figures.map(|it| it.filter(|v| *v > 0.0).map_or_else(dash, number)));
@@ -194,6 +193,12 @@ impl Spread {
             Some([low, high]) => format!("{} ± {}", words(self.mean), words((high - low) / 2.0)),
             None => words(self.mean),
         }
+    }
+
+    /// `35.0 ± 1.2`.
+    fn to_a_tenth(self) -> String {
+        let half = self.interval.map(|[low, high]| format!(" ± {:.1}", (high - low) / 2.0));
+        format!("{:.1}{}", self.mean, half.unwrap_or_default())
     }
 }
 

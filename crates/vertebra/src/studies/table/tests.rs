@@ -131,7 +131,7 @@ fn the_table_shows_the_untrained_network_once_and_every_variant() {
     assert!(text.contains("| untrained | 31.0 ± 12.7 | – | – | – | – | – | – | 2 |"), "{text}");
     assert!(
         text.contains(
-            "| a | 41.0 ± 12.7 | +10.0 ± 0.0 | – | 5.000 ± 63.53 | 100.0 | 501.0 | 60.50 | 2 |"
+            "| a | 41.0 ± 12.7 | +10.0 ± 0.0 | – | 5.0 ± 63.5 | 100.0 | 501.0 | 60.50 | 2 |"
         ),
         "{text}"
     );
