@@ -6,7 +6,7 @@ use std::fs;
 use tch::{Device, Kind, Tensor, nn};
 use tempfile::tempdir;
 use vertebra::error::Error;
-use vertebra::methods::{Batch, Method, MethodConfig};
+use vertebra::methods::{Batch, Context, Method, MethodConfig};
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, named_variables, no_tap, weights};

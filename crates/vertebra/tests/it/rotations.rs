@@ -17,7 +17,7 @@ fn views() -> [Tensor; 2] {
 
 /// A random orthogonal matrix `[7, 7]`.
 fn rotation() -> Tensor {
-    Tensor::randn([7, 7], (Kind::Double, Device::Cpu)).linalg_qr("reduced").0
+    Tensor::linalg_qr(&Tensor::randn([7, 7], (Kind::Double, Device::Cpu)), "reduced").0
 }
 
 /// How much a loss of two views changes when both are rotated, as a share of it.

@@ -1,10 +1,7 @@
 //! Every method on the smallest networks, for tests that walk the enum.
 
 use tch::{Device, Kind, Tensor};
-use vertebra::methods::{
-    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, barlow, byol, dcl, dino,
-    duality, ibot, moco, moco_v3, nnclr, simclr, simsiam, spectral, swav, vicreg, w_mse,
-};
+use vertebra::methods::{Batch, Context, Inputs, Method, MethodConfig, Progress, Views};
 use vertebra::models::BackboneConfig;
 use vertebra::models::convnext::ConvNextConfig;
 use vertebra::models::dino_head::DinoHeadConfig;
@@ -28,98 +25,66 @@ pub fn tiny_backbones() -> [BackboneConfig; 3] {
     ]
 }
 
-/// Every method as published, but for the widths of its head.
+/// Every method as published, but for the widths of its heads and the lengths of its queues.
 pub fn tiny_methods() -> Vec<MethodConfig> {
-    let narrow = |head: MlpConfig| {
-        let widths = head.widths.iter().map(|_| 24).collect();
-        MlpConfig { widths, ..head }
-    };
-    let prototypes = |head: &DinoHeadConfig| DinoHeadConfig {
-        widths: vec![24, 24, 12],
-        prototypes: 16,
-        ..head.clone()
-    };
-    MethodConfig::all()
-        .into_iter()
-        .map(|method| match method {
-            MethodConfig::Vicreg(config) => MethodConfig::Vicreg(vicreg::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Simclr(config) => MethodConfig::Simclr(simclr::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Byol(config) => MethodConfig::Byol(byol::Config {
-                projector: narrow(config.projector.clone()),
-                predictor: narrow(config.predictor.clone()),
-                ..config
-            }),
-            MethodConfig::Simsiam(config) => MethodConfig::Simsiam(simsiam::Config {
-                projector: narrow(config.projector.clone()),
-                predictor: narrow(config.predictor.clone()),
-                ..config
-            }),
+    let mut methods = MethodConfig::all();
+    methods.iter_mut().for_each(shrink);
+    methods
+}
+
+fn shrink(method: &mut MethodConfig) {
+    match method {
+        MethodConfig::Vicreg(config) => narrow(&mut config.projector),
+        MethodConfig::Simclr(config) => narrow(&mut config.projector),
+        MethodConfig::Dcl(config) => narrow(&mut config.projector),
+        MethodConfig::Spectral(config) => narrow(&mut config.projector),
+        MethodConfig::Barlow(config) => narrow(&mut config.projector),
+        MethodConfig::VicregExp(config) | MethodConfig::VicregCtr(config) => {
+            narrow(&mut config.projector);
+        }
+        MethodConfig::Moco(config) => {
+            config.queue = 32;
+            narrow(&mut config.projector);
+        }
+        MethodConfig::MocoV3(config) => {
+            narrow(&mut config.projector);
+            narrow(&mut config.predictor);
+        }
+        MethodConfig::Nnclr(config) => {
+            config.queue = 32;
+            narrow(&mut config.projector);
+            narrow(&mut config.predictor);
+        }
+        MethodConfig::Byol(config) => {
+            narrow(&mut config.projector);
+            narrow(&mut config.predictor);
+        }
+        MethodConfig::Simsiam(config) => {
+            narrow(&mut config.projector);
+            narrow(&mut config.predictor);
+        }
+        MethodConfig::WMse(config) => {
             // One group of all images, so that their order does not matter.
-            MethodConfig::WMse(config) => MethodConfig::WMse(w_mse::Config {
-                projector: MlpConfig { widths: vec![24, 3], ..config.projector.clone() },
-                group: 8,
-                ..config
-            }),
-            MethodConfig::Swav(config) => MethodConfig::Swav(swav::Config {
-                projector: narrow(config.projector.clone()),
-                prototypes: 16,
-                queue: 12,
-                queue_epoch: 1.0,
-                ..config
-            }),
-            MethodConfig::Dino(config) => MethodConfig::Dino(dino::Config {
-                projector: prototypes(&config.projector),
-                ..config
-            }),
-            MethodConfig::Ibot(config) => MethodConfig::Ibot(ibot::Config {
-                projector: prototypes(&config.projector),
-                ..config
-            }),
-            MethodConfig::Dcl(config) => MethodConfig::Dcl(dcl::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Spectral(config) => MethodConfig::Spectral(spectral::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Barlow(config) => MethodConfig::Barlow(barlow::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Moco(config) => MethodConfig::Moco(moco::Config {
-                queue: 32,
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::MocoV3(config) => MethodConfig::MocoV3(moco_v3::Config {
-                projector: narrow(config.projector.clone()),
-                predictor: narrow(config.predictor.clone()),
-                ..config
-            }),
-            MethodConfig::Nnclr(config) => MethodConfig::Nnclr(nnclr::Config {
-                queue: 32,
-                projector: narrow(config.projector.clone()),
-                predictor: narrow(config.predictor.clone()),
-                ..config
-            }),
-            MethodConfig::VicregExp(config) => MethodConfig::VicregExp(duality::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::VicregCtr(config) => MethodConfig::VicregCtr(duality::Config {
-                projector: narrow(config.projector.clone()),
-                ..config
-            }),
-            MethodConfig::Supervised(config) => MethodConfig::Supervised(config),
-        })
-        .collect()
+            config.group = 8;
+            config.projector.widths = vec![24, 3];
+        }
+        MethodConfig::Swav(config) => {
+            (config.prototypes, config.queue, config.queue_epoch) = (16, 12, 1.0);
+            narrow(&mut config.projector);
+        }
+        MethodConfig::Dino(config) => few_prototypes(&mut config.projector),
+        MethodConfig::Ibot(config) => few_prototypes(&mut config.projector),
+        MethodConfig::Supervised(_) => {}
+    }
+}
+
+fn narrow(head: &mut MlpConfig) {
+    head.widths.fill(24);
+}
+
+fn few_prototypes(head: &mut DinoHeadConfig) {
+    head.widths = vec![24, 24, 12];
+    head.prototypes = 16;
 }
 
 /// Every tiny method on every tiny backbone: `(what, config, backbone)`.
