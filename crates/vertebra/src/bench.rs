@@ -1,7 +1,10 @@
-//! Speed: the whole training step of a recipe, its views alone, the search for neighbours, a sweep of classifiers.
+//! Speed: the whole training step of a recipe, its views alone, an objective alone, the search for neighbours, a sweep of
+//! classifiers.
 
+mod loss;
 mod views;
 
+pub use loss::{LossBench, LossSpeed, Objective};
 pub use views::{Length, ViewBench, ViewCheck, ViewSpeed};
 
 use std::time::Instant;

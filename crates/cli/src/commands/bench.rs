@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use pixels::numbers::{Form, Kind};
 use serde::Serialize;
-use vertebra::bench::{self, Length, SweepSize, ViewBench};
+use vertebra::bench::{self, Length, LossBench, Objective, SweepSize, ViewBench};
 use vertebra::recipe::{RawRecipe, Recipe};
 
 /// Measure the speed of a recipe on this machine.
@@ -40,6 +40,8 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// An objective alone, forward and backward, on random embeddings: time, and memory beyond the embeddings.
+    Loss(Loss),
     /// A linear probe with all its settings, on random features.
     Sweep {
         #[arg(long, default_value_t = 10_000)]
@@ -111,6 +113,35 @@ pub struct Views {
     json: bool,
 }
 
+/// An objective alone. Each combination of objective, N and D is measured in a process of its own.
+#[derive(clap::Args)]
+pub struct Loss {
+    /// vicreg, barlow, simclr.
+    #[arg(long = "loss", value_name = "NAME", value_delimiter = ',', value_parser = objective,
+          default_value = "vicreg,barlow,simclr")]
+    objectives: Vec<Objective>,
+    /// Images of the batch.
+    #[arg(
+        long = "n",
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "128,256,1024,4096"
+    )]
+    rows: Vec<usize>,
+    /// Width of the embeddings.
+    #[arg(long = "d", value_name = "D", value_delimiter = ',', default_value = "256,2048,8192")]
+    widths: Vec<usize>,
+    /// Through the D × D matrix, as papers write it.
+    #[arg(long)]
+    plain: bool,
+    /// Passes of which the median counts.
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// One JSON object for each combination, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
 /// A recipe and changes to it.
 #[derive(clap::Args)]
 pub struct RecipeArgs {
@@ -138,6 +169,7 @@ impl Bench {
             Self::Knn { queries, candidates, width, k, repeats, json } => {
                 print(&bench::knn(queries, candidates, width, k, repeats), json)
             }
+            Self::Loss(loss) => loss.run(),
             Self::Sweep { rows, width, classes, settings, epochs, lbfgs, json } => {
                 let size = SweepSize { rows, width, classes, settings, epochs };
                 print(&bench::sweep(size, lbfgs)?, json)
@@ -169,6 +201,41 @@ impl Views {
         let length = self.epochs.map_or(Length::Seconds(self.seconds), Length::Epochs);
         print(&bench.run(length)?, self.json)
     }
+}
+
+impl Loss {
+    fn run(self) -> anyhow::Result<()> {
+        let Self { plain, repeats, json, .. } = self;
+        if let ([objective], [rows], [width]) =
+            (&self.objectives[..], &self.rows[..], &self.widths[..])
+        {
+            let (objective, rows, width) = (*objective, *rows, *width);
+            return print(&LossBench { objective, rows, width, plain, repeats }.run()?, json);
+        }
+        for objective in &self.objectives {
+            for (rows, width) in
+                self.rows.iter().flat_map(|n| self.widths.iter().map(move |d| (n, d)))
+            {
+                let mut command = std::process::Command::new(std::env::current_exe()?);
+                command.args(["bench", "loss", "--loss", objective.name()]);
+                command.args(["--n", &rows.to_string(), "--d", &width.to_string()]);
+                command.args(["--repeats", &repeats.to_string()]);
+                command.args(plain.then_some("--plain")).args(json.then_some("--json"));
+                let status = command.status()?;
+                anyhow::ensure!(
+                    status.success(),
+                    "{} of {rows} × {width}: {status}",
+                    objective.name()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn objective(word: &str) -> Result<Objective, String> {
+    let known = Objective::ALL.into_iter().find(|objective| objective.name() == word);
+    known.ok_or_else(|| "vicreg, barlow or simclr is wanted".into())
 }
 
 fn numbers(word: &str) -> Result<Kind, String> {

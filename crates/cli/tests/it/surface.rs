@@ -149,6 +149,28 @@ fn speeds_are_one_json_object() {
 }
 
 #[test]
+fn objectives_are_measured_one_by_one() {
+    let bench = |words: &[&str]| {
+        let mut command = vertebra(["bench", "loss", "--json", "--repeats", "1"]);
+        let out = said(command.args(words)).done().out;
+        let object = |line| serde_json::from_str::<Map<String, Value>>(line).expect("an object");
+        out.lines().map(object).collect::<Vec<_>>()
+    };
+    let speeds = bench(&["--n", "8", "--d", "4,32"]);
+    assert_eq!(speeds.len(), 6);
+    let plain = bench(&["--n", "8", "--d", "32", "--loss", "vicreg,barlow", "--plain"]);
+    for (short, plain) in [(&speeds[1], &plain[0]), (&speeds[3], &plain[1])] {
+        has_keys(
+            short,
+            &["objective", "n", "d", "plain", "ms", "memory_mb", "loss", "device", "threads"],
+        );
+        assert_eq!((&short["objective"], &short["d"]), (&plain["objective"], &plain["d"]));
+        // f32 in another order.
+        assert!((number(short, "loss") / number(plain, "loss") - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
 fn features_are_an_array_that_numpy_reads_with_a_line_for_each_row() {
     let desk = Desk::new();
     let run = desk.finished("run", &["epochs=0.5"]);
@@ -311,6 +333,7 @@ fn every_command_explains_itself() {
         "bench step",
         "bench views",
         "bench knn",
+        "bench loss",
         "doctor",
     ];
     for words in commands {

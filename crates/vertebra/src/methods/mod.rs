@@ -4,12 +4,20 @@
 //! batch: the [pretraining loop](crate::pretrain) cuts it, gathers what [`Method::embed`] gave, and hands all rows to
 //! [`Method::loss`]. So teachers, queues and centres cannot move twice in a step, nor apart on two ranks.
 
+pub mod barlow;
 pub mod byol;
+pub mod dcl;
 pub mod dino;
+pub mod duality;
 pub mod ibot;
+pub mod moco;
+pub mod moco_v3;
 pub mod network;
+pub mod nnclr;
+mod queue;
 pub mod simclr;
 pub mod simsiam;
+pub mod spectral;
 pub mod supervised;
 pub mod swav;
 pub mod vicreg;
@@ -231,6 +239,11 @@ pub(crate) fn expect(
     Err(Error::Recipe { field: field.into(), problem, hint: None })
 }
 
+/// The same for a temperature, a weight or a radius.
+fn expect_positive(field: &str, value: f64) -> Result<()> {
+    expect(field, value > 0.0 && value.is_finite(), "a positive number", value)
+}
+
 /// A method by name, with its published defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
@@ -243,6 +256,14 @@ pub enum MethodConfig {
     Swav(swav::Config),
     Dino(dino::Config),
     Ibot(ibot::Config),
+    Dcl(dcl::Config),
+    Spectral(spectral::Config),
+    Barlow(barlow::Config),
+    Moco(moco::Config),
+    MocoV3(moco_v3::Config),
+    Nnclr(nnclr::Config),
+    VicregExp(duality::Config),
+    VicregCtr(duality::Config),
     Supervised(supervised::Config),
 }
 
@@ -258,6 +279,14 @@ impl MethodConfig {
             Self::Swav(swav::Config::default()),
             Self::Dino(dino::Config::default()),
             Self::Ibot(ibot::Config::default()),
+            Self::Dcl(dcl::Config::default()),
+            Self::Spectral(spectral::Config::default()),
+            Self::Barlow(barlow::Config::default()),
+            Self::Moco(moco::Config::default()),
+            Self::MocoV3(moco_v3::Config::default()),
+            Self::Nnclr(nnclr::Config::default()),
+            Self::VicregExp(duality::Config::default()),
+            Self::VicregCtr(duality::Config::default()),
             Self::Supervised(supervised::Config::default()),
         ]
     }
@@ -273,6 +302,14 @@ impl MethodConfig {
             Self::Swav(_) => "SwAV",
             Self::Dino(_) => "DINO",
             Self::Ibot(_) => "iBOT",
+            Self::Dcl(_) => "DCL",
+            Self::Spectral(_) => "Spectral contrastive",
+            Self::Barlow(_) => "Barlow Twins",
+            Self::Moco(_) => "MoCo v2",
+            Self::MocoV3(_) => "MoCo v3",
+            Self::Nnclr(_) => "NNCLR",
+            Self::VicregExp(_) => "VICReg-exp",
+            Self::VicregCtr(_) => "VICReg-ctr",
             Self::Supervised(_) => "Supervised",
         }
     }
@@ -288,6 +325,13 @@ impl MethodConfig {
             Self::Swav(config) => config.check(inputs),
             Self::Dino(config) => config.check(inputs),
             Self::Ibot(config) => config.check(inputs),
+            Self::Dcl(config) => config.check(inputs),
+            Self::Spectral(config) => config.check(inputs),
+            Self::Barlow(config) => config.check(inputs),
+            Self::Moco(config) => config.check(inputs),
+            Self::MocoV3(config) => config.check(inputs),
+            Self::Nnclr(config) => config.check(inputs),
+            Self::VicregExp(config) | Self::VicregCtr(config) => config.check(inputs),
             Self::Supervised(config) => config.check(inputs),
         }
     }
@@ -304,6 +348,18 @@ impl MethodConfig {
             Self::Swav(config) => Box::new(swav::Swav::new(config, inputs, device)),
             Self::Dino(config) => Box::new(dino::Dino::new(config, inputs, device)),
             Self::Ibot(config) => Box::new(ibot::Ibot::new(config, inputs, device)),
+            Self::Dcl(config) => Box::new(dcl::Dcl::new(config, inputs, device)),
+            Self::Spectral(config) => Box::new(spectral::Spectral::new(config, inputs, device)),
+            Self::Barlow(config) => Box::new(barlow::Barlow::new(config, inputs, device)),
+            Self::Moco(config) => Box::new(moco::Moco::new(config, inputs, device)),
+            Self::MocoV3(config) => Box::new(moco_v3::MocoV3::new(config, inputs, device)),
+            Self::Nnclr(config) => Box::new(nnclr::Nnclr::new(config, inputs, device)),
+            Self::VicregExp(config) => {
+                Box::new(duality::Duality::new(config, duality::Side::Dimensions, inputs, device))
+            }
+            Self::VicregCtr(config) => {
+                Box::new(duality::Duality::new(config, duality::Side::Samples, inputs, device))
+            }
             Self::Supervised(config) => {
                 Box::new(supervised::Supervised::new(config, inputs, device))
             }

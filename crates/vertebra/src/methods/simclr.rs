@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::network::{Network, mean_over_pairs};
-use super::{Batch, Context, Inputs, Loss, Method, Views};
-use crate::error::{Error, Result};
+use super::{Batch, Context, Inputs, Loss, Method, Views, expect_positive};
+use crate::error::Result;
 use crate::models::Backbone;
 use crate::models::heads::MlpConfig;
 use crate::objectives::{expect_pair, info_nce};
@@ -36,13 +36,7 @@ impl Default for Config {
 
 impl Config {
     pub fn check(&self, inputs: &Inputs) -> Result<()> {
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(Error::Recipe {
-                field: "method.temperature".into(),
-                problem: format!("expected a positive number, got {}", self.temperature),
-                hint: None,
-            });
-        }
+        expect_positive("method.temperature", self.temperature)?;
         self.projector.check("method.projector")?;
         inputs.expect_views()
     }

@@ -4,10 +4,13 @@
 //! matrix of logits in bf16 keeps three digits.
 
 pub mod assignment;
+pub mod barlow;
 pub mod distillation;
+pub mod duality;
 pub mod health;
 pub mod info_nce;
 pub mod regression;
+pub mod spectral;
 pub mod spectrum;
 pub mod vicreg;
 pub mod whitening;
@@ -15,6 +18,7 @@ pub mod whitening;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub(crate) use duality::{column_dots, cross_off_diagonal_energy, off_diagonal_energy};
 pub use info_nce::normalized;
 pub(crate) use spectrum::{entropy_rank, exact, rankme};
 

@@ -6,6 +6,8 @@
 
 use tch::{Kind, Tensor};
 
+use super::off_diagonal_energy;
+
 /// Inside the square root, so that the gradient of a constant feature is 0 and not NaN.
 const EPSILON: f64 = 1e-4;
 
@@ -22,17 +24,30 @@ pub fn variance(z: &Tensor) -> Tensor {
 }
 
 /// Sum of the squared off-diagonal covariances, divided by D (equations 3 and 4). `z`: `[N, D]`, gathered, N > 1 → scalar.
-///
-/// ‖ZᵀZ‖ = ‖ZZᵀ‖, so the smaller of the two Gram matrices is formed: N × N when N < D. The diagonal is taken off
-/// afterwards, which costs the digits by which it outweighs the rest.
+/// Through the smaller of the two [Gram matrices](super::duality).
 pub fn covariance(z: &Tensor) -> Tensor {
     let (n, d) = (z.size()[0], z.size()[1]);
-    let centred = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
-    let gram = if n < d { centred.matmul(&centred.tr()) } else { centred.tr().matmul(&centred) };
-    let everything = gram.square().sum(None::<Kind>);
-    let sum_of_squares = centred.square().sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
-    let diagonal = sum_of_squares.square().sum(None::<Kind>);
-    (everything - diagonal) / ((n - 1) as f64).powi(2) / d as f64
+    let energy = off_diagonal_energy(&centred(z));
+    (energy / ((n - 1) as f64).powi(2) / d as f64).to_kind(z.kind())
+}
+
+/// VICReg-exp's covariance term (Garrido et al., ICLR 2023, equation 11): (1/D) Σⱼ ln Σ_{k≠j} exp(C_jk/τ), C the covariance of the
+/// centred batch. `z`: `[N, D]`, gathered, N > 1, D > 1 → scalar. Forms the `[D, D]` matrix: an exponential of every entry has
+/// no shorter way.
+///
+/// Of the transposed embeddings `[D, N]` it is VICReg-ctr's (equation 13): C is then that of samples over their coordinates, and
+/// the mean is over N.
+pub fn exponential_covariance(z: &Tensor, temperature: f64) -> Tensor {
+    let (n, d) = (z.size()[0], z.size()[1]);
+    let centred = centred(z);
+    let covariance = centred.tr().matmul(&centred) / (n - 1) as f64;
+    let own = Tensor::eye(d, (Kind::Bool, z.device()));
+    let others = (covariance / temperature).masked_fill(&own, f64::NEG_INFINITY);
+    others.logsumexp([1i64], false).mean(None::<Kind>)
+}
+
+fn centred(z: &Tensor) -> Tensor {
+    z - z.mean_dim([0i64].as_slice(), true, None::<Kind>)
 }
 
 #[cfg(test)]
@@ -107,5 +122,53 @@ mod tests {
     fn scaling_by_a_multiplies_covariance_by_its_fourth_power() {
         let z = random(12, 7);
         assert!(close(&covariance(&(&z * 3.0)), 81.0 * covariance(&z).double_value(&[])));
+    }
+
+    #[test]
+    fn the_two_sample_example_has_its_value_and_gradient() {
+        let z = rows(&[1., 2., 3., 3., 0., -1.], 2).set_requires_grad(true);
+        let c = covariance(&z);
+        assert!(close(&c, 24.0));
+        c.backward();
+        let row = rows(&[-40. / 3., 40. / 3., 32. / 3.], 1);
+        let wanted = Tensor::cat(&[&row, &-&row], 0);
+        assert!((z.grad() - wanted).abs().max().double_value(&[]) < 1e-12);
+    }
+
+    #[test]
+    fn the_exponential_term_of_known_covariances_has_its_values() {
+        // Uncorrelated: ln(D − 1). All covariances a = 4/3: ln(D − 1) + a/τ.
+        let z = rows(&[1., 1., 1., -1., -1., 1., -1., -1.], 4);
+        assert!(close(&exponential_covariance(&z, 0.1), 0.0));
+        let same = rows(&[1., 1., -1., -1.], 4).repeat([1, 5]);
+        assert!(close(&exponential_covariance(&same, 0.5), 4f64.ln() + 4.0 / 3.0 / 0.5));
+    }
+
+    /// ∂/∂C_jk is the softmax of row j without its diagonal, over D τ; through C it reaches Z from both of its sides.
+    #[test]
+    fn the_exponential_term_has_the_gradient_of_its_softmax() {
+        let (n, d, temperature) = (6, 4, 0.3);
+        let z = random(n, d).set_requires_grad(true);
+        exponential_covariance(&z, temperature).backward();
+        let centred = centred(&z.detach());
+        let c = centred.tr().matmul(&centred) / (n - 1) as f64;
+        let own = Tensor::eye(d, (Kind::Bool, Device::Cpu));
+        let weights = (c / temperature).masked_fill(&own, f64::NEG_INFINITY).softmax(1, None);
+        let of_c = weights / (d as f64 * temperature);
+        let wanted = centred.matmul(&(&of_c + of_c.tr())) / (n - 1) as f64;
+        assert!((z.grad() - wanted).abs().max().double_value(&[]) < 1e-12);
+    }
+
+    /// With every sample's spread at 1 the transposed covariance is Pearson's correlation of samples.
+    #[test]
+    fn of_transposed_embeddings_it_compares_samples() {
+        let z = random(5, 9);
+        let spread = z.std_dim([1i64].as_slice(), true, true);
+        let z = &z / spread;
+        let correlation = z.corrcoef();
+        let own = Tensor::eye(5, (Kind::Bool, Device::Cpu));
+        let others = (correlation / 0.1).masked_fill(&own, f64::NEG_INFINITY);
+        let wanted = others.logsumexp([1i64], false).mean(None::<Kind>).double_value(&[]);
+        assert!(close(&exponential_covariance(&z.tr(), 0.1), wanted));
     }
 }

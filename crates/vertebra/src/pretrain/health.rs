@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::evaluation::{Encoder, ExtractOptions, knn};
 use crate::methods::{Loss, Method};
 use crate::objectives::health::{self, Health, Symptom};
+use crate::objectives::{duality, normalized};
 
 /// Rows of a batch that ranks are taken of: enough to see a collapse, and quick.
 const RANK_ROWS: i64 = 256;
@@ -31,10 +32,6 @@ pub fn of_batch(method: &dyn Method, loss: &Loss) -> (BTreeMap<String, f64>, Vec
     };
     measure("representation", &loss.representation);
     let embedding = measure("embedding", &loss.embedding);
-    let rows = loss.embedding.size()[0].min(RANK_ROWS);
-    let [sample, dimension] = contrastive(&loss.embedding.narrow(0, 0, rows));
-    values.insert("sample_contrastive".into(), sample);
-    values.insert("dimension_contrastive".into(), dimension);
     let knob = embedding.symptom().and_then(|symptom| method.knob(symptom));
     let mut advice: Vec<String> = embedding.advice("embedding", knob).into_iter().collect();
     if let Some(shares) = method.prototypes() {
@@ -44,23 +41,24 @@ pub fn of_batch(method: &dyn Method, loss: &Loss) -> (BTreeMap<String, f64>, Vec
         let knob = method.knob(Symptom::PrototypeCollapse);
         advice.extend(health::prototype_advice(used, prototypes, rows, knob));
     }
+    let rows = loss.embedding.size()[0].min(RANK_ROWS);
+    let [sample, dimension] = contrastive(&loss.embedding.narrow(0, 0, rows));
+    values.insert("sample_contrastive".into(), sample);
+    values.insert("dimension_contrastive".into(), dimension);
     (values, advice)
 }
 
-/// The two criteria of Garrido et al. 2023 (definition 3.2), on rows of length 1, not centred, each per pair:
-/// `Σ_{i≠j} (z_i·z_j)² / N(N−1)` of samples and `Σ_{j≠k} (Σ_i z_ij z_ik)² / D(D−1)` of dimensions. The second comes from the
-/// first by their theorem 3.3, so that no D × D matrix is made: the sums differ by those of the fourth powers of the norms.
+/// The two criteria of Garrido et al. 2023 (definition 3.2), on rows of length 1, not centred, each per pair: of samples, over N(N − 1),
+/// and of dimensions, over D(D − 1).
 fn contrastive(embedding: &Tensor) -> [f64; 2] {
-    let z = embedding.detach().to_device(Device::Cpu).to_kind(Kind::Double);
-    let norms = z.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Double).sqrt();
-    let z = z / norms.clamp_min(1e-12);
-    let sum = |tensor: &Tensor| tensor.sum(Kind::Double).double_value(&[]);
-    let energy = sum(&z.matmul(&z.tr()).square());
-    let norms = |along: i64| {
-        sum(&z.square().sum_dim_intlist([along].as_slice(), false, Kind::Double).square())
+    let z = normalized(&embedding.detach().to_device(Device::Cpu).to_kind(Kind::Double));
+    let per_pair = |criterion: Tensor, count: i64| {
+        criterion.double_value(&[]) / (count * (count - 1)).max(1) as f64
     };
-    let pairs = |count: i64| (count * (count - 1)).max(1) as f64;
-    [(energy - norms(1)) / pairs(z.size()[0]), (energy - norms(0)) / pairs(z.size()[1])]
+    [
+        per_pair(duality::sample_contrast(&z), z.size()[0]),
+        per_pair(duality::dimension_contrast(&z), z.size()[1]),
+    ]
 }
 
 /// Top-1 of a small k-NN within the training images, `None` where the source has no labels. The images are the same

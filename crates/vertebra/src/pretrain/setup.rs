@@ -9,7 +9,7 @@ use pixels::numbers::Form;
 use pixels::source::{Source, SourceError};
 use pixels::stats;
 use report::record::RunInfo;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::{Event, RunFolder, Watch};
 use crate::data;
@@ -111,6 +111,7 @@ impl Run {
                 begun = Begun { step: checkpoint.header.step, seconds: checkpoint.header.seconds };
                 saved = Some(path);
             }
+            same_on_all(collective.as_ref(), begun.step)?;
             folder.rewind_journal(begun.step)?;
         }
         for it in source.problems() {
@@ -215,6 +216,19 @@ fn open_folder(job: &Job, recipe: &Recipe) -> Result<RunFolder> {
     };
     job.collective.any(false)?;
     folder.map_or_else(|| RunFolder::follow(&job.folder), Ok)
+}
+
+/// Ranks that took up different checkpoints would wait for each other for ever.
+fn same_on_all(collective: &dyn Collective, step: u64) -> Result<()> {
+    let steps = collective.gather(&Tensor::from_slice(&[step as i64]))?;
+    let (least, most) = (steps.min().int64_value(&[]), steps.max().int64_value(&[]));
+    if least == most {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        problem: format!("the processes found checkpoints of different steps, {least} and {most}"),
+        hint: Some("all of them must see the run folder at the same path".into()),
+    })
 }
 
 fn loader_options(

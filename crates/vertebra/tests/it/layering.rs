@@ -22,7 +22,8 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
-const PARTS: [&str; 4] = ["models/layers", "methods/network", "training/groups", "studies/table"];
+const PARTS: [&str; 5] =
+    ["models/layers", "methods/network", "methods/queue", "training/groups", "studies/table"];
 
 #[test]
 fn every_floor_uses_only_the_floors_below() {

@@ -15,9 +15,9 @@ use vertebra::objectives::info_nce;
 use crate::{alone, distance, fixture};
 
 /// Both sides compute in f64; sums in another order differ in the last few of sixteen digits.
-const F64: f64 = 1e-12;
+pub const F64: f64 = 1e-12;
 /// The recording rounds f64 results to f32, which is wrong by up to 6e-8 of each number.
-const STORED_AS_F32: f64 = 1e-7;
+pub const STORED_AS_F32: f64 = 1e-7;
 
 pub type Tensors = BTreeMap<String, Tensor>;
 
@@ -187,6 +187,6 @@ pub fn tapped(model: &dyn Backbone, images: &Tensor) -> (Tensors, vertebra::mode
 }
 
 /// A recorded embedding in f64 that gathers a gradient.
-fn leaf(file: &Tensors, name: &str) -> Tensor {
+pub fn leaf(file: &Tensors, name: &str) -> Tensor {
     file[name].to_kind(Kind::Double).set_requires_grad(true)
 }

@@ -66,7 +66,9 @@ fn what_is_not_toml_is_refused() {
 #[test]
 fn every_recipe_of_the_repository_can_train() {
     let mut count = 0;
-    for entry in fs::read_dir(root().join("recipes")).unwrap() {
+    let folders =
+        ["recipes", "recipes/paper"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "toml") {
             let recipe = RawRecipe::read(&path, &[]).and_then(RawRecipe::check);

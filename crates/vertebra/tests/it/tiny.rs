@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 use vertebra::methods::{
-    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, byol, dino, ibot, simclr,
-    simsiam, swav, vicreg, w_mse,
+    Batch, Context, Inputs, Method, MethodConfig, Progress, Views, barlow, byol, dcl, dino,
+    duality, ibot, moco, moco_v3, nnclr, simclr, simsiam, spectral, swav, vicreg, w_mse,
 };
 use vertebra::models::BackboneConfig;
 use vertebra::models::convnext::ConvNextConfig;
@@ -79,6 +79,42 @@ pub fn tiny_methods() -> Vec<MethodConfig> {
             }),
             MethodConfig::Ibot(config) => MethodConfig::Ibot(ibot::Config {
                 projector: prototypes(&config.projector),
+                ..config
+            }),
+            MethodConfig::Dcl(config) => MethodConfig::Dcl(dcl::Config {
+                projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::Spectral(config) => MethodConfig::Spectral(spectral::Config {
+                projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::Barlow(config) => MethodConfig::Barlow(barlow::Config {
+                projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::Moco(config) => MethodConfig::Moco(moco::Config {
+                queue: 32,
+                projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::MocoV3(config) => MethodConfig::MocoV3(moco_v3::Config {
+                projector: narrow(config.projector.clone()),
+                predictor: narrow(config.predictor.clone()),
+                ..config
+            }),
+            MethodConfig::Nnclr(config) => MethodConfig::Nnclr(nnclr::Config {
+                queue: 32,
+                projector: narrow(config.projector.clone()),
+                predictor: narrow(config.predictor.clone()),
+                ..config
+            }),
+            MethodConfig::VicregExp(config) => MethodConfig::VicregExp(duality::Config {
+                projector: narrow(config.projector.clone()),
+                ..config
+            }),
+            MethodConfig::VicregCtr(config) => MethodConfig::VicregCtr(duality::Config {
+                projector: narrow(config.projector.clone()),
                 ..config
             }),
             MethodConfig::Supervised(config) => MethodConfig::Supervised(config),

@@ -123,7 +123,7 @@ fn stepped(
 
 /// Eight steps by all ranks, and eight by one; then the ranks' run again, stopped in its middle and taken up.
 fn a_run_of_the_ranks_is_the_run_of_one(mpi: &Arc<dyn Collective>) {
-    let here = std::env::temp_dir().join(format!("vertebra-ranks-{}", parent()));
+    let here = std::env::temp_dir().join(format!("vertebra-ranks-{}", first_process(mpi.as_ref())));
     let place = |name: &str| here.join(name);
     assert_eq!(train(&place("together"), mpi.clone(), false, None), Outcome::Finished);
     assert_eq!(train(&place("again"), mpi.clone(), false, Some(3)), Outcome::Interrupted);
@@ -188,7 +188,8 @@ fn losses(folder: &Path) -> Vec<f64> {
     lines.iter().map(|line| line.loss).collect()
 }
 
-/// The number of `mpirun` itself: the same in all its processes.
-fn parent() -> u32 {
-    std::os::unix::process::parent_id()
+/// The number of the first rank's process: a name that all ranks know.
+fn first_process(mpi: &dyn Collective) -> i64 {
+    let mine = i64::from(std::process::id());
+    mpi.gather(&Tensor::from_slice(&[mine])).unwrap().int64_value(&[0])
 }
