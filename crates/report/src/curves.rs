@@ -8,7 +8,7 @@ use crate::plot::{Chart, Series};
 use crate::record::JournalLine;
 
 /// Values of the journal that are not parts of the loss.
-const HEALTH: [&str; 9] = [
+const HEALTH: [&str; 10] = [
     "grad_norm",
     "representation_std",
     "representation_rank",
@@ -18,6 +18,7 @@ const HEALTH: [&str; 9] = [
     "width",
     "sample_contrastive",
     "dimension_contrastive",
+    "prototypes",
 ];
 
 /// The section's charts, in groups under their own titles.
@@ -96,6 +97,11 @@ fn health(journal: &[JournalLine]) -> Vec<Chart> {
             ..line("Dimension-contrastive criterion", journal, |l| {
                 l.values.get("dimension_contrastive").copied()
             })
+        },
+        Chart {
+            from_zero: true,
+            note: "How many prototypes the last batch used; one is collapse.".into(),
+            ..line("Prototypes in use", journal, |l| l.values.get("prototypes").copied())
         },
         Chart {
             note: "Top-1 of a k-NN on the representations, with labels.".into(),

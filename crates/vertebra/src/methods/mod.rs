@@ -46,6 +46,7 @@ pub struct Batch {
 
 impl Batch {
     /// `size` images from place `start` on, over the same memory.
+    #[must_use]
     pub fn narrow(&self, start: usize, size: usize) -> Self {
         let rows = |view: &Tensor| view.narrow(0, start as i64, size as i64);
         Self {

@@ -134,7 +134,9 @@ pub fn mean_over_pairs(
         parts.iter_mut().zip(others).for_each(|((_, sum), (_, part))| *sum += part);
     }
     let share = 1.0 / pairs.len().max(1) as f64;
-    parts.iter_mut().for_each(|(_, part)| *part *= share);
+    for (_, part) in &mut parts {
+        *part *= share;
+    }
     Ok((total * share, parts))
 }
 

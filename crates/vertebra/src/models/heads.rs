@@ -21,6 +21,7 @@ pub trait Head: Sized + Send {
 /// The layers of a head. VICReg's authors call it expander and write it `8192-8192-8192`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a layer that a paper has or has not")]
 pub struct MlpConfig {
     /// Width of each layer, the last one being the embedding's.
     pub widths: Vec<i64>,

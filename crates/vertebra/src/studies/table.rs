@@ -160,7 +160,7 @@ impl Row {
         let gain = self.scores.get("knn top1").and_then(|knn| Some((knn.gain?, knn.unit)));
         cells.push(gain.map_or_else(dash, |(gain, unit)| signed(gain, unit)));
         let ranks = [self.representation_rank, self.embedding_rank];
-        cells.extend(ranks.map(|it| it.map_or_else(dash, |rank| rank.to_a_tenth())));
+        cells.extend(ranks.map(|it| it.map_or_else(dash, Spread::to_a_tenth)));
         // An untrained network was not trained: no speed, no time.
         let figures = [Some(self.images_per_s), self.peak_memory_mb, Some(self.seconds)];
         cells.extend(figures.map(|it| it.filter(|v| *v > 0.0).map_or_else(dash, number)));
