@@ -22,6 +22,10 @@ pub struct ViewSpec {
     pub crop: Crop,
     /// Probability of a horizontal flip.
     pub flip: f64,
+    /// Crop and flip are those of the first view, so that both show the same place and differ in their colours only. They
+    /// are written as there, `crop` and `flip` too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub aligned: bool,
     pub jitter: Jitter,
     /// Probability of grey (in three channels).
     pub grayscale: f64,
@@ -52,7 +56,7 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// Brightness, contrast, saturation and hue in a random order (torchvision's ColorJitter).
+/// Brightness, contrast, saturation and hue, in a random order (torchvision's ColorJitter) or in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jitter {
@@ -63,6 +67,9 @@ pub struct Jitter {
     pub saturation: f64,
     /// A shift is drawn from [−h, h] turns, 0 ≤ h ≤ 0.5.
     pub hue: f64,
+    /// Whether the order is drawn. In a fixed one the four numbers say all that was done.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub shuffle: bool,
 }
 
 /// Changes of each channel on its own, for images of any number of channels: what jitter is to colour. Nothing is on
@@ -122,6 +129,7 @@ impl Default for ViewSpec {
             size: 224,
             crop: Crop::default(),
             flip: 0.5,
+            aligned: false,
             jitter: Jitter::default(),
             grayscale: 0.2,
             channels: Channels::default(),
@@ -143,7 +151,14 @@ impl Default for Crop {
 
 impl Default for Jitter {
     fn default() -> Self {
-        Self { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 }
+        Self {
+            probability: 0.8,
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.2,
+            hue: 0.1,
+            shuffle: true,
+        }
     }
 }
 
@@ -180,6 +195,11 @@ impl Normalize {
 }
 
 impl ViewPlan {
+    /// Whether all views show the same place: every one after the first is aligned.
+    pub fn is_aligned(&self) -> bool {
+        self.unfolded().iter().skip(1).all(|spec| spec.aligned)
+    }
+
     /// One entry per view: `count` unfolded.
     pub fn unfolded(&self) -> Vec<&ViewSpec> {
         self.views.iter().flat_map(|spec| std::iter::repeat_n(spec, spec.count)).collect()
@@ -195,6 +215,11 @@ impl ViewPlan {
         }
         for (index, spec) in self.views.iter().enumerate() {
             spec.check(channels).map_err(|error| error.under(&format!("views.{index}")))?;
+            let first = &self.views[0];
+            if spec.aligned && (spec.crop, spec.flip) != (first.crop, first.flip) {
+                let problem = "an aligned view has the `crop` and the `flip` of the first view, and these differ";
+                return refuse(&format!("views.{index}.aligned"), problem);
+            }
         }
         self.normalize.check(channels).map_err(|error| error.under("normalize"))
     }

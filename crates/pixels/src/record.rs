@@ -65,6 +65,21 @@ pub struct ChannelsRecord {
 pub const VECTOR_VERSION: u32 = 1;
 
 impl ViewRecord {
+    /// That of a whole image of `source` size (width, height), to which nothing was done.
+    pub fn untouched(source: [usize; 2]) -> Self {
+        let [width, height] = source;
+        Self {
+            source,
+            crop: CropBox { top: 0, left: 0, height, width },
+            flipped: false,
+            jitter: None,
+            grayscale: false,
+            channels: None,
+            blur: None,
+            solarized: false,
+        }
+    }
+
     /// The crop and the flip alone.
     #[must_use]
     pub fn geometry(&self) -> Self {

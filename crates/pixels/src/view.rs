@@ -30,12 +30,13 @@ pub fn render(image: &Image, spec: &ViewSpec, draw: Draw) -> (Image, ViewRecord)
 
 /// Draws what is random about a view of an image of `source` size (width, height) with so many channels.
 pub fn choose(source: [usize; 2], channels: usize, spec: &ViewSpec, draw: Draw) -> ViewRecord {
-    let mut crop = draw.stream(Purpose::Crop);
+    let place = if spec.aligned { Draw { view: 0, ..draw } } else { draw };
+    let mut crop = place.stream(Purpose::Crop);
     let mut blur = draw.stream(Purpose::Blur);
     ViewRecord {
         source,
         crop: random_resized_crop(source, &spec.crop, || crop.uniform()),
-        flipped: draw.stream(Purpose::Flip).chance(spec.flip),
+        flipped: place.stream(Purpose::Flip).chance(spec.flip),
         jitter: choose_jitter(&spec.jitter, &mut draw.stream(Purpose::Jitter)),
         grayscale: draw.stream(Purpose::Grayscale).chance(spec.grayscale),
         channels: channels::choose(&spec.channels, channels, draw),
@@ -207,9 +208,11 @@ fn choose_jitter(jitter: &Jitter, stream: &mut Stream) -> Option<JitterRecord> {
     if !stream.chance(jitter.probability) {
         return None;
     }
-    let mut order = [0; 4];
-    for (place, op) in order.iter_mut().zip(stream.permutation(4)) {
-        *place = op as u8;
+    let mut order = JitterRecord::NEUTRAL.order;
+    if jitter.shuffle {
+        for (place, op) in order.iter_mut().zip(stream.permutation(4)) {
+            *place = op as u8;
+        }
     }
     let mut factor = |strength: f64| match strength {
         0.0 => 1.0,

@@ -9,6 +9,7 @@ pub use views::{Length, ViewBench, ViewCheck, ViewSpeed};
 
 use std::time::Instant;
 
+use pixels::record::ViewRecord;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
@@ -48,7 +49,7 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
     let groups = groups::assign(&method.parameters(), &method.rules())?;
     let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
     let lr = recipe.optimizer.peak_lr(recipe.batch);
-    let views = recipe
+    let views: Vec<Tensor> = recipe
         .plan()
         .unfolded()
         .iter()
@@ -61,7 +62,12 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
         })
         .collect();
     let labels = vec![Some(0); recipe.batch];
-    let batch = Batch { views, labels, first: 0 };
+    let untouched = |view: &Tensor| {
+        let side = view.size()[3] as usize;
+        vec![ViewRecord::untouched([side, side]); recipe.batch]
+    };
+    let records = views.iter().map(untouched).collect();
+    let batch = Batch { views, records, labels, first: 0 };
     let mut times = Vec::with_capacity(steps);
     for number in 0..warmup + steps {
         let progress = Progress {
@@ -69,6 +75,7 @@ pub fn step(recipe: &Recipe, warmup: usize, steps: usize) -> Result<StepSpeed> {
             step: number as u64,
             steps: all,
             per_epoch: all as f64 / recipe.epochs,
+            batch: recipe.batch,
         };
         let context = Context { device, autocast, progress };
         torch_bridge::synchronize(device);

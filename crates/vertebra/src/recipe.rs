@@ -262,12 +262,10 @@ impl RawRecipe {
 
     /// What the method is built for; an error where the views cannot be compared.
     pub fn inputs(&self) -> Result<Inputs<'_>> {
-        let plan = self.plan();
-        let sizes: Vec<usize> = plan.unfolded().iter().map(|view| view.size).collect();
         Ok(Inputs {
             backbone: &self.backbone,
             channels: self.data.channels as i64,
-            views: Views::of(&sizes)?,
+            views: Views::of(&self.plan())?,
         })
     }
 

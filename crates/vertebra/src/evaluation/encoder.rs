@@ -13,8 +13,6 @@ use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
 /// Narrower convolutions are not packed: libtorch 2.11 has been seen to write beyond their memory.
 const NARROWEST: i64 = 16;
-/// The prefix of the backbone's variables inside a method.
-const BACKBONE: &str = "backbone.";
 /// The key under which `weights export` writes what the encoder is.
 const SPEC: &str = "encoder";
 /// Files of weights in a folder that Hugging Face or timm filled, the safest first.
@@ -91,7 +89,7 @@ pub fn from_variables(
     let weights: BTreeMap<String, Tensor> = variables
         .iter()
         .filter_map(|(name, tensor)| {
-            Some((name.strip_prefix(BACKBONE)?.to_string(), tensor.shallow_clone()))
+            Some((name.strip_prefix(spec.variables.as_str())?.to_string(), tensor.shallow_clone()))
         })
         .collect();
     weights::assign(origin, &weights, &encoder.variables)?;
@@ -173,7 +171,7 @@ fn from_file(
     }
     let found = layouts::recognise(file, tensors, arch)?;
     let (backbone, channels) = (found.backbone, found.channels);
-    let spec = EncoderSpec { backbone, channels, preprocess: found.preprocess.clone() };
+    let spec = EncoderSpec::new(backbone, channels, found.preprocess.clone());
     let encoder = build(&spec, arch.unwrap_or(backbone.name()), device, autocast);
     found.assign(file, &encoder.variables)?;
     Ok((ready(encoder, &spec), spec))

@@ -25,10 +25,13 @@ pub mod w_mse;
 
 use std::collections::BTreeMap;
 
+use pixels::plan::ViewPlan;
+use pixels::record::ViewRecord;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::models::vit::predictor::PredictorSpec;
 use crate::models::{Backbone, BackboneConfig};
 use crate::objectives::health::Symptom;
 use crate::training::groups::{Rule, standard_rules};
@@ -38,6 +41,8 @@ use crate::training::groups::{Rule, standard_rules};
 pub struct Batch {
     /// One `[N, C, S, S]` per view, large views first; row i of each is of image i.
     pub views: Vec<Tensor>,
+    /// What was done to make each view, `[view][image]`. Only world models read them.
+    pub records: Vec<Vec<ViewRecord>>,
     /// One per image. Only the supervised baseline reads them.
     pub labels: Vec<Option<u32>>,
     /// The place of the first image in the whole batch of the step: what addresses a draw for an image.
@@ -51,6 +56,7 @@ impl Batch {
         let rows = |view: &Tensor| view.narrow(0, start as i64, size as i64);
         Self {
             views: self.views.iter().map(rows).collect(),
+            records: self.records.iter().map(|of| of[start..start + size].to_vec()).collect(),
             labels: self.labels[start..start + size].to_vec(),
             first: self.first + start,
         }
@@ -89,6 +95,8 @@ pub struct Progress {
     pub steps: u64,
     /// Steps of an epoch.
     pub per_epoch: f64,
+    /// Images of the whole batch of a step, over all micro-batches and ranks.
+    pub batch: usize,
 }
 
 impl Progress {
@@ -109,11 +117,14 @@ impl Progress {
 pub struct Views {
     pub large: usize,
     pub all: usize,
+    /// Whether all show one crop and differ in their colours only.
+    pub aligned: bool,
 }
 
 impl Views {
-    /// From the sizes of the views, in order: those of the largest size are the large ones, and must come first.
-    pub fn of(sizes: &[usize]) -> Result<Self> {
+    /// Those of a plan: the views of the largest size are the large ones, and must come first.
+    pub fn of(plan: &ViewPlan) -> Result<Self> {
+        let sizes: Vec<usize> = plan.unfolded().iter().map(|view| view.size).collect();
         let largest = sizes.iter().max().copied().unwrap_or(0);
         let large = sizes.iter().take_while(|&&size| size == largest).count();
         if sizes[large..].contains(&largest) {
@@ -123,7 +134,7 @@ impl Views {
                 hint: Some("small crops are compared with the large ones before them".into()),
             });
         }
-        Ok(Self { large, all: sizes.len() })
+        Ok(Self { large, all: sizes.len(), aligned: plan.is_aligned() })
     }
 
     /// The pairs (a, b), a < b, of which at least one is large: what a loss of two views is averaged over.
@@ -212,8 +223,19 @@ pub trait Method: Send {
         standard_rules()
     }
 
-    /// The encoder that remains after pretraining.
+    /// The backbone that learns.
     fn backbone(&self) -> &dyn Backbone;
+
+    /// What the names of the encoder's variables begin with: of what remains after pretraining, the backbone that learns or the
+    /// teacher's.
+    fn encoder(&self) -> &'static str {
+        "backbone."
+    }
+
+    /// How the predictor that is kept beside the encoder is built; of a world model. Its names begin with `predictor.`.
+    fn predictor(&self) -> Option<PredictorSpec> {
+        None
+    }
 
     /// What to try first against a symptom of the embeddings: the option that is there to prevent it.
     fn knob(&self, _symptom: Symptom) -> Option<&'static str> {

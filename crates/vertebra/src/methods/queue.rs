@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn at(step: u64) -> Progress {
-        Progress { seed: 0, step, steps: 100, per_epoch: 10.0 }
+        Progress { seed: 0, step, steps: 100, per_epoch: 10.0, batch: 8 }
     }
 
     #[test]

@@ -75,6 +75,19 @@ pub trait Backbone: Send {
         None
     }
 
+    /// The same of some patches alone, as if there were no others: those at the places `kept`, `[N, K]` (i64, patches row by
+    /// row); `tokens` has a row for each, in that order, behind the prefix. `None` from a backbone without patch tokens.
+    fn forward_kept(
+        &self,
+        images: &Tensor,
+        kept: &Tensor,
+        mode: Mode,
+        tap: &mut Tap,
+    ) -> Option<Features> {
+        let _ = (images, kept, mode, tap);
+        None
+    }
+
     /// D, the width of `pooled`.
     fn width(&self) -> i64;
 

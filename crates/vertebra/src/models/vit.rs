@@ -12,19 +12,22 @@
 //! | CLIP | `pre_norm = true`, `epsilon = 1e-5`; OpenAI's: `mlp = "quick_gelu"`; its joint space: `projection = 512` |
 //! | SigLIP | `class_token = false`, `pool = "attention"`, `mlp = "gelu_tanh"` |
 //!
-//! MoCo v3 and I-JEPA have fixed sine and cosine positions. Their files hold them, so they load like learned ones, and
-//! training here would move them.
+//! MoCo v3, MAE and I-JEPA have fixed sine and cosine positions: `positions = "sincos"`. Their files hold them, so they load like
+//! learned ones too, and training would then move them.
 
 use serde::{Deserialize, Serialize};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
-use super::layers::{LayerNorm, Linear, default_conv_init, truncated_normal};
+use super::layers::{LayerNorm, Linear, default_conv_init};
 use super::{Backbone, Features, Mode, Tap};
 
 mod block;
+mod positions;
+pub mod predictor;
 
 use block::{AttentionPool, Block};
+pub use positions::{Positions, sincos};
 
 /// What a transformer may be asked for beyond its size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,15 @@ pub struct VitConfig {
     pub image: i64,
     /// Height and width of a patch; it must divide `image`.
     pub patch: i64,
+    /// Blocks, where not as many as the name says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<i64>,
+    /// Dimensions of a token, where not as many as the name says: a multiple of 64, each of which is a head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<i64>,
+    /// Where the positions of the patches come from.
+    #[serde(skip_serializing_if = "Positions::are_learned")]
+    pub positions: Positions,
     /// What `pooled` is.
     pub pool: Pool,
     /// Whether a learned token comes before those of the patches.
@@ -109,6 +121,9 @@ impl Default for VitConfig {
         Self {
             image: 224,
             patch: 16,
+            depth: None,
+            width: None,
+            positions: Positions::Learned,
             pool: Pool::Class,
             class_token: true,
             registers: 0,
@@ -130,6 +145,13 @@ impl VitConfig {
         if patch < 1 || image < patch || image % patch != 0 {
             let wanted = "expected a patch that divides the image";
             return Some(("patch", format!("{wanted}, got {patch} and {image}")));
+        }
+        if let Some(depth) = self.depth.filter(|depth| !(1..=256).contains(depth)) {
+            return Some(("depth", format!("expected 1 to 256 blocks, got {depth}")));
+        }
+        let fits = |width: i64| (64..=65536).contains(&width) && width % 64 == 0;
+        if let Some(width) = self.width.filter(|&width| !fits(width)) {
+            return Some(("width", format!("expected a multiple of 64, got {width}")));
         }
         if self.pool == Pool::Class && !self.class_token {
             let wanted =
@@ -162,6 +184,32 @@ impl VitConfig {
     }
 }
 
+impl Shape {
+    /// The same where a recipe wants another depth or width: heads of 64 dimensions, an MLP of four times the width.
+    fn with(self, config: &VitConfig) -> Self {
+        let shape = match config.width {
+            Some(width) => Self { width, heads: width / 64, mlp: 4 * width, ..self },
+            None => self,
+        };
+        Self { depth: config.depth.unwrap_or(self.depth), ..shape }
+    }
+}
+
+/// Which patches of an image a transformer sees.
+#[derive(Clone, Copy)]
+enum Seen<'a> {
+    All,
+    /// Patches where the mask `[N, T]` is true have the token `[D]` in their place.
+    Masked(&'a Tensor, &'a Tensor),
+    /// The patches of these places alone, `[N, K]`.
+    Kept(&'a Tensor),
+}
+
+/// The tokens `[N, T, D]` at the places `[N, K]`: `[N, K, D]`.
+pub fn gather(tokens: &Tensor, places: &Tensor) -> Tensor {
+    tokens.gather(1, &places.unsqueeze(-1).expand([-1, -1, tokens.size()[2]], false), false)
+}
+
 /// A transformer over patches, without its classifier.
 #[derive(Debug)]
 pub struct Vit {
@@ -183,13 +231,12 @@ pub struct Vit {
 impl Vit {
     /// `channels` is that of the images. `config` must have no [`VitConfig::problem`].
     pub fn new(path: &nn::Path, shape: Shape, config: VitConfig, channels: i64) -> Self {
+        let shape = shape.with(&config);
         let width = shape.width;
         let embed = path / "patch_embed" / "proj";
         let init = default_conv_init(channels * config.patch * config.patch);
         let placed = if config.prefix_positions { config.prefix() } else { 0 };
-        let mut pos_embed =
-            path.zeros("pos_embed", &[1, placed + config.grid() * config.grid(), width]);
-        truncated_normal(&mut pos_embed, 0.02);
+        let pos_embed = positions::of(path, placed, &config, width);
         let token = |name: &str, count: i64| {
             let init = Init::Randn { mean: 0., stdev: 1e-6 };
             (count > 0).then(|| path.var(name, &[1, count, width], init))
@@ -216,9 +263,8 @@ impl Vit {
         }
     }
 
-    /// Images `[N, C, H, W]` as the tokens that enter the first block, `[N, T, D]`; patches where `hidden` is true,
-    /// `[N, T]`, have the token `[D]` in their place.
-    fn embed(&self, images: &Tensor, hidden: Option<(&Tensor, &Tensor)>) -> Tensor {
+    /// Images `[N, C, H, W]` as the tokens that enter the first block, `[N, T, D]`.
+    fn embed(&self, images: &Tensor, seen: Seen) -> Tensor {
         let patches = images.conv2d(
             &self.projection,
             self.projection_bias.as_ref(),
@@ -229,19 +275,29 @@ impl Vit {
         );
         let (_, _, rows, columns) = patches.size4().expect("a convolution gives four dimensions");
         let mut tokens = patches.flatten(2, 3).transpose(1, 2);
-        if let Some((mask, token)) = hidden {
+        if let Seen::Masked(mask, token) = seen {
             tokens = token.to_kind(tokens.kind()).where_self(&mask.unsqueeze(-1), &tokens);
         }
         let positions = self.positions(rows, columns);
-        let tokens = if self.config.prefix_positions {
+        let mut tokens = if self.config.prefix_positions {
             self.with_prefix(tokens) + positions
         } else {
             self.with_prefix(tokens + positions)
         };
+        if let Seen::Kept(kept) = seen {
+            tokens = self.keep(&tokens, kept);
+        }
         match &self.norm_pre {
             Some(norm) => norm.forward(&tokens),
             None => tokens,
         }
+    }
+
+    /// The tokens of the prefix and of the patches `kept`, `[N, K]`.
+    fn keep(&self, tokens: &Tensor, kept: &Tensor) -> Tensor {
+        let prefix = self.config.prefix();
+        let patches = gather(&self.patches(tokens), kept);
+        if prefix == 0 { patches } else { Tensor::cat(&[tokens.narrow(1, 0, prefix), patches], 1) }
     }
 
     /// The class token and the registers before `[N, T, D]`.
@@ -319,7 +375,7 @@ impl Vit {
 
 impl Backbone for Vit {
     fn forward(&self, images: &Tensor, _mode: Mode, tap: &mut Tap) -> Features {
-        self.encode(self.embed(images, None), tap)
+        self.encode(self.embed(images, Seen::All), tap)
     }
 
     fn forward_masked(
@@ -330,7 +386,17 @@ impl Backbone for Vit {
         _mode: Mode,
         tap: &mut Tap,
     ) -> Option<Features> {
-        Some(self.encode(self.embed(images, Some((mask, token))), tap))
+        Some(self.encode(self.embed(images, Seen::Masked(mask, token)), tap))
+    }
+
+    fn forward_kept(
+        &self,
+        images: &Tensor,
+        kept: &Tensor,
+        _mode: Mode,
+        tap: &mut Tap,
+    ) -> Option<Features> {
+        Some(self.encode(self.embed(images, Seen::Kept(kept)), tap))
     }
 
     fn width(&self) -> i64 {

@@ -101,6 +101,7 @@ fn train(run: &mut Run, watch: &mut Watch) -> Result<Outcome> {
         let batch = methods::Batch {
             views: data::views_on(&batch, run.form, &plan, run.device),
             first: run.collective.rank() * batch.samples.len(),
+            records: batch.records,
             labels: batch.labels,
         };
         let stopping = run.collective.any(watch.stop.load(Ordering::Relaxed))?;

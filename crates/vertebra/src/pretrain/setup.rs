@@ -123,8 +123,13 @@ impl Run {
             describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
         folder.write_info(&info)?;
         (watch.tell)(Event::Begin { step: begun.step, steps, info: &info });
-        let spec =
-            EncoderSpec { backbone: recipe.backbone, channels, preprocess: recipe.preprocess() };
+        let spec = EncoderSpec {
+            backbone: recipe.backbone,
+            channels,
+            preprocess: recipe.preprocess(),
+            variables: method.encoder().into(),
+            predictor: method.predictor(),
+        };
         Ok(Self {
             warmup: recipe.warmup_epochs / recipe.epochs,
             save_every: ((recipe.checkpoint_every * per_epoch).round() as u64).max(1),
@@ -152,7 +157,8 @@ impl Run {
     /// For the step after `step` steps.
     pub fn context(&self, step: u64) -> Context {
         let per_epoch = self.loader.batches_per_epoch() as f64;
-        let progress = Progress { seed: self.recipe.seed, step, steps: self.steps, per_epoch };
+        let (seed, batch) = (self.recipe.seed, self.recipe.batch);
+        let progress = Progress { seed, step, steps: self.steps, per_epoch, batch };
         Context { device: self.device, autocast: self.autocast, progress }
     }
 

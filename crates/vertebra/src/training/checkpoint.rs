@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+use crate::models::vit::predictor::PredictorSpec;
 use crate::models::{BackboneConfig, weights};
 
 /// How many checkpoints of a run are kept: the newest, and one to fall back to.
@@ -45,6 +46,23 @@ pub struct EncoderSpec {
     pub backbone: BackboneConfig,
     pub channels: usize,
     pub preprocess: Preprocess,
+    /// What the names of its variables begin with, among those of the method.
+    #[serde(default = "student")]
+    pub variables: String,
+    /// Of a world model: the predictor that is kept beside it, whose names begin with `predictor.`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<PredictorSpec>,
+}
+
+impl EncoderSpec {
+    /// A backbone by itself.
+    pub fn new(backbone: BackboneConfig, channels: usize, preprocess: Preprocess) -> Self {
+        Self { backbone, channels, preprocess, variables: student(), predictor: None }
+    }
+}
+
+fn student() -> String {
+    "backbone.".into()
 }
 
 impl Checkpoint {

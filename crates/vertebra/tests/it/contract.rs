@@ -134,6 +134,7 @@ fn the_order_of_a_batch_and_of_its_views_changes_nothing() {
         let permuted = Batch {
             views: views.views.iter().map(|view| view.index_select(0, &rows)).collect(),
             labels: order.iter().map(|&image| views.labels[image as usize]).collect(),
+            records: views.records.clone(),
             first: 0,
         };
         let mut swapped = views.narrow(0, 8);
@@ -312,7 +313,7 @@ fn spec(backbone: BackboneConfig) -> EncoderSpec {
         interpolation: pixels::plan::Interpolation::Bicubic,
         normalize: pixels::plan::Normalize::imagenet(),
     };
-    EncoderSpec { backbone, channels: 3, preprocess }
+    EncoderSpec::new(backbone, 3, preprocess)
 }
 
 fn loss_of(method: &mut dyn Method, views: &Batch) -> f64 {

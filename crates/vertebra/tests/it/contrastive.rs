@@ -114,7 +114,11 @@ fn a_queue_that_the_batch_does_not_divide_is_refused() {
 fn small_crops_join_in() {
     let _alone = alone();
     let [resnet, ..] = tiny_backbones();
-    let inputs = Inputs { backbone: &resnet, channels: 3, views: Views { large: 2, all: 3 } };
+    let inputs = Inputs {
+        backbone: &resnet,
+        channels: 3,
+        views: Views { large: 2, all: 3, aligned: false },
+    };
     for title in CONTRASTIVE {
         let mut method = tiny(title).build(&inputs, 1, Device::Cpu);
         let mut batch = two_views();
@@ -169,7 +173,8 @@ fn biases_of_barlow_twins_may_have_a_rate_of_their_own() {
 #[test]
 fn options_that_cannot_be_trained_with_are_refused_with_their_field() {
     let [_, vit, _] = tiny_backbones();
-    let inputs = Inputs { backbone: &vit, channels: 3, views: Views { large: 2, all: 2 } };
+    let inputs =
+        Inputs { backbone: &vit, channels: 3, views: Views { large: 2, all: 2, aligned: false } };
     let other_width = || MlpConfig::of(&[24, 25]);
     let moco = moco::Config::default;
     let v3 = moco_v3::Config::default;
@@ -203,7 +208,7 @@ fn options_that_cannot_be_trained_with_are_refused_with_their_field() {
             other => panic!("{wanted}: {other:?}"),
         }
     }
-    let alone = Inputs { views: Views { large: 1, all: 1 }, ..inputs };
+    let alone = Inputs { views: Views { large: 1, all: 1, aligned: false }, ..inputs };
     for title in CONTRASTIVE {
         assert!(tiny(title).check(&inputs).is_ok(), "{title}");
         assert!(tiny(title).check(&alone).is_err(), "{title} compares views");

@@ -7,7 +7,7 @@ use vertebra::models::BackboneConfig;
 use crate::tiny::{CPU, HALFWAY};
 use crate::{alone, build, distance, largest, tiny_backbones, tiny_methods, two_views};
 
-const CROPS: Views = Views { large: 2, all: 4 };
+const CROPS: Views = Views { large: 2, all: 4, aligned: false };
 
 #[test]
 fn small_crops_are_the_students_and_count() {
@@ -84,7 +84,11 @@ fn ibot_wants_a_transformer_with_a_class_token() {
     let [resnet, vit, convnext] = tiny_backbones();
     let ibot = tiny_methods().into_iter().find(|config| config.title() == "iBOT").unwrap();
     let check = |backbone: &BackboneConfig| {
-        ibot.check(&Inputs { backbone, channels: 3, views: Views { large: 2, all: 2 } })
+        ibot.check(&Inputs {
+            backbone,
+            channels: 3,
+            views: Views { large: 2, all: 2, aligned: false },
+        })
     };
     assert!(check(&vit).is_ok());
     for other in [resnet, convnext] {
@@ -113,7 +117,7 @@ fn options_that_cannot_be_trained_with_are_refused_with_their_field() {
         ("name = \"ibot\"\nmask_probability = 2.0", "method.mask_probability"),
     ] {
         let config: MethodConfig = toml::from_str(method).unwrap();
-        let views = Views { large: 2, all: 2 };
+        let views = Views { large: 2, all: 2, aligned: false };
         let refused = config.check(&Inputs { backbone: &vit, channels: 3, views }).unwrap_err();
         let message = refused.to_string();
         assert!(message.starts_with(&format!("recipe: {field}: expected")), "{method}: {message}");

@@ -1,5 +1,6 @@
 //! Every method on the smallest networks, for tests that walk the enum.
 
+use pixels::record::ViewRecord;
 use tch::{Device, Kind, Tensor};
 use vertebra::methods::{Batch, Context, Inputs, Method, MethodConfig, Progress, Views};
 use vertebra::models::BackboneConfig;
@@ -11,7 +12,7 @@ use vertebra::models::vit::{Pool, VitConfig};
 
 pub const CPU: Context = Context { device: Device::Cpu, autocast: None, progress: HALFWAY };
 /// The middle of a run, where every schedule has left its start.
-pub const HALFWAY: Progress = Progress { seed: 3, step: 50, steps: 100, per_epoch: 10.0 };
+pub const HALFWAY: Progress = Progress { seed: 3, step: 50, steps: 100, per_epoch: 10.0, batch: 8 };
 
 /// The smallest backbones of three families, for images of 16 pixels.
 pub fn tiny_backbones() -> [BackboneConfig; 3] {
@@ -108,7 +109,8 @@ pub fn two_views() -> Batch {
     tch::manual_seed(17);
     let images = Tensor::randn([8, 3, 16, 16], (Kind::Float, Device::Cpu));
     let views = (0..2).map(|_| &images + Tensor::randn_like(&images) * 0.3).collect();
-    Batch { views, labels: (0..8).map(|image| Some(image % 3)).collect(), first: 0 }
+    let records = vec![vec![ViewRecord::untouched([16, 16]); 8]; 2];
+    Batch { views, records, labels: (0..8).map(|image| Some(image % 3)).collect(), first: 0 }
 }
 
 /// The largest absolute difference, as a share of the largest wanted number.
@@ -128,5 +130,5 @@ pub fn fits(method: &MethodConfig, backbone: &BackboneConfig) -> bool {
 }
 
 fn inputs(backbone: &BackboneConfig) -> Inputs<'_> {
-    Inputs { backbone, channels: 3, views: Views { large: 2, all: 2 } }
+    Inputs { backbone, channels: 3, views: Views { large: 2, all: 2, aligned: false } }
 }

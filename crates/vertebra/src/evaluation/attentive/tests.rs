@@ -128,7 +128,7 @@ fn tiny(backbone: BackboneConfig) -> (Encoder, EncoderSpec) {
         interpolation: Interpolation::Bicubic,
         normalize: Normalize::imagenet(),
     };
-    let spec = EncoderSpec { backbone, channels: 3, preprocess };
+    let spec = EncoderSpec::new(backbone, 3, preprocess);
     (encoder::random(&spec, 1, Device::Cpu, None), spec)
 }
 

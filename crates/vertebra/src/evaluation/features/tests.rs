@@ -297,7 +297,7 @@ fn layers_of_one_pass_equal_separate_passes() {
             interpolation: Interpolation::Bicubic,
             normalize: Normalize::imagenet(),
         };
-        let spec = EncoderSpec { backbone, channels: 3, preprocess };
+        let spec = EncoderSpec::new(backbone, 3, preprocess);
         let encoder = encoder::random(&spec, 1, Device::Cpu, None);
         let tables = encoder.extract_layers(&source, &Layers::All, &options()).unwrap();
         let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();

@@ -69,7 +69,11 @@ impl Tuned {
             format: Checkpoint::FORMAT,
             step: self.steps,
             seconds: self.seconds,
-            encoder: self.spec.clone(),
+            encoder: EncoderSpec::new(
+                self.spec.backbone,
+                self.spec.channels,
+                self.spec.preprocess.clone(),
+            ),
         };
         Checkpoint { header, model, optimizer: BTreeMap::new() }.save(&folder.join("checkpoints"))
     }

@@ -60,7 +60,7 @@ fn spec(backbone: BackboneConfig) -> EncoderSpec {
         interpolation: Interpolation::Bilinear,
         normalize: Normalize::imagenet(),
     };
-    EncoderSpec { backbone, channels: 3, preprocess }
+    EncoderSpec::new(backbone, 3, preprocess)
 }
 
 fn resnet() -> EncoderSpec {

@@ -112,6 +112,7 @@ fn plan(encoder: &Encoder, config: &FinetuneConfig) -> Result<ViewPlan> {
             contrast: strength,
             saturation: strength,
             hue: 0.0,
+            ..Jitter::default()
         },
         grayscale: 0.0,
         blur: Blur { probability: 0.0, ..Blur::default() },
