@@ -1,5 +1,6 @@
 //! Batches of views as tensors on the device of the run.
 
+mod action;
 mod finish;
 
 use half::slice::HalfBitsSliceExt;
@@ -9,6 +10,7 @@ use pixels::plan::{Normalize, Preprocess, ViewPlan, ViewSpec};
 use pixels::record::ViewRecord;
 use tch::{Device, Kind, Tensor};
 
+pub use action::{ACTIONS, action, actions_on};
 use finish::finish;
 
 /// What the loader is to write for a network on `device` that computes in `autocast`.

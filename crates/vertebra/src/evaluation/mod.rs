@@ -24,6 +24,7 @@ pub mod statistics;
 mod supervised;
 mod task;
 pub mod views;
+pub mod world_model;
 
 use report::record::{Score, Unit};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,7 @@ pub(crate) use statistics::{
 };
 pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
 pub(crate) use task::{Labelled, Task, Test, labelled};
+pub use world_model::WorldModel;
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
