@@ -195,9 +195,12 @@ impl Normalize {
 }
 
 impl ViewPlan {
-    /// Whether all views show the same place: every one after the first is aligned.
+    /// Whether all views show the same place, every one after the first being aligned, and jitter has a fixed order: then the
+    /// numbers of two records say how to get from one view to the other.
     pub fn is_aligned(&self) -> bool {
-        self.unfolded().iter().skip(1).all(|spec| spec.aligned)
+        let ordered = |jitter: &Jitter| !jitter.shuffle || jitter.probability == 0.0;
+        let views = self.unfolded();
+        views.iter().skip(1).all(|spec| spec.aligned) && views.iter().all(|it| ordered(&it.jitter))
     }
 
     /// One entry per view: `count` unfolded.

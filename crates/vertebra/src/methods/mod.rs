@@ -10,6 +10,10 @@ pub mod dcl;
 pub mod dino;
 pub mod duality;
 pub mod ibot;
+pub mod ijepa;
+pub mod iwm;
+mod latent;
+mod mask;
 pub mod moco;
 pub mod moco_v3;
 pub mod network;
@@ -117,7 +121,7 @@ impl Progress {
 pub struct Views {
     pub large: usize,
     pub all: usize,
-    /// Whether all show one crop and differ in their colours only.
+    /// Whether all show one crop and differ by what the numbers of their records tell ([`ViewPlan::is_aligned`]).
     pub aligned: bool,
 }
 
@@ -288,6 +292,8 @@ pub enum MethodConfig {
     VicregExp(duality::Config),
     VicregCtr(duality::Config),
     Supervised(supervised::Config),
+    Ijepa(ijepa::Config),
+    Iwm(iwm::Config),
 }
 
 impl MethodConfig {
@@ -311,6 +317,8 @@ impl MethodConfig {
             Self::VicregExp(duality::Config::default()),
             Self::VicregCtr(duality::Config::default()),
             Self::Supervised(supervised::Config::default()),
+            Self::Ijepa(ijepa::Config::default()),
+            Self::Iwm(iwm::Config::default()),
         ]
     }
 
@@ -334,6 +342,8 @@ impl MethodConfig {
             Self::VicregExp(_) => "VICReg-exp",
             Self::VicregCtr(_) => "VICReg-ctr",
             Self::Supervised(_) => "Supervised",
+            Self::Ijepa(_) => "I-JEPA",
+            Self::Iwm(_) => "IWM",
         }
     }
 
@@ -356,6 +366,8 @@ impl MethodConfig {
             Self::Nnclr(config) => config.check(inputs),
             Self::VicregExp(config) | Self::VicregCtr(config) => config.check(inputs),
             Self::Supervised(config) => config.check(inputs),
+            Self::Ijepa(config) => config.check(inputs),
+            Self::Iwm(config) => config.check(inputs),
         }
     }
 
@@ -386,6 +398,8 @@ impl MethodConfig {
             Self::Supervised(config) => {
                 Box::new(supervised::Supervised::new(config, inputs, device))
             }
+            Self::Ijepa(config) => Box::new(ijepa::Ijepa::new(config, inputs, device)),
+            Self::Iwm(config) => Box::new(iwm::Iwm::new(config, inputs, device)),
         }
     }
 }

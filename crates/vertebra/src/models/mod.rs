@@ -339,6 +339,17 @@ impl BackboneConfig {
         }
     }
 
+    /// Heads of a ViT's attention, and the dimensions of its tokens; 0 of other networks.
+    pub fn tokens(&self) -> (i64, i64) {
+        match self.family() {
+            Family::Vit(shape, config) => {
+                let shape = shape.with(&config);
+                (shape.heads, shape.width)
+            }
+            _ => (0, 0),
+        }
+    }
+
     /// Convolutional networks run faster with channels last.
     pub fn is_convolutional(&self) -> bool {
         matches!(self.family(), Family::ResNet(..) | Family::ConvNext(..))

@@ -22,10 +22,12 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 9] = [
     "models/layers",
     "evaluation/encoder",
     "evaluation/world_model",
+    "methods/latent",
+    "methods/mask",
     "methods/network",
     "methods/queue",
     "training/groups",

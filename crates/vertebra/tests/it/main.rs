@@ -37,7 +37,9 @@ use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
 use vertebra::recipe::Recipe;
 use vertebra::training::collective::Alone;
 
-use tiny::{CPU, build, distance, largest, pairs, tiny_backbones, tiny_methods, two_views};
+use tiny::{
+    CPU, build, distance, has_places, largest, pairs, tiny_backbones, tiny_methods, two_views,
+};
 
 /// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws. And one thread is
 /// enough for tensors this small, on which several only wait for each other.

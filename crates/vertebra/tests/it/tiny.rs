@@ -1,6 +1,6 @@
 //! Every method on the smallest networks, for tests that walk the enum.
 
-use pixels::record::ViewRecord;
+use pixels::record::{JitterRecord, ViewRecord};
 use tch::{Device, Kind, Tensor};
 use vertebra::methods::{Batch, Context, Inputs, Method, MethodConfig, Progress, Views};
 use vertebra::models::BackboneConfig;
@@ -8,6 +8,7 @@ use vertebra::models::convnext::ConvNextConfig;
 use vertebra::models::dino_head::DinoHeadConfig;
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
+use vertebra::models::vit::predictor::PredictorConfig;
 use vertebra::models::vit::{Pool, VitConfig};
 
 pub const CPU: Context = Context { device: Device::Cpu, autocast: None, progress: HALFWAY };
@@ -76,8 +77,13 @@ fn shrink(method: &mut MethodConfig) {
         MethodConfig::Dino(config) => few_prototypes(&mut config.projector),
         MethodConfig::Ibot(config) => few_prototypes(&mut config.projector),
         MethodConfig::Supervised(_) => {}
+        MethodConfig::Ijepa(config) => config.predictor = SHALLOW,
+        MethodConfig::Iwm(config) => config.predictor = SHALLOW,
     }
 }
+
+/// A predictor with heads of 8 dimensions.
+const SHALLOW: PredictorConfig = PredictorConfig { width: 24, depth: 1, heads: None };
 
 fn narrow(head: &mut MlpConfig) {
     head.widths.fill(24);
@@ -101,7 +107,7 @@ pub fn pairs() -> Vec<(String, MethodConfig, BackboneConfig)> {
 }
 
 pub fn build(method: &MethodConfig, backbone: &BackboneConfig, seed: u64) -> Box<dyn Method> {
-    method.build(&inputs(backbone), seed, Device::Cpu)
+    method.build(&inputs(method, backbone), seed, Device::Cpu)
 }
 
 /// Two views `[8, 3, 16, 16]` of the same images: alike, not equal.
@@ -109,7 +115,11 @@ pub fn two_views() -> Batch {
     tch::manual_seed(17);
     let images = Tensor::randn([8, 3, 16, 16], (Kind::Float, Device::Cpu));
     let views = (0..2).map(|_| &images + Tensor::randn_like(&images) * 0.3).collect();
-    let records = vec![vec![ViewRecord::untouched([16, 16]); 8]; 2];
+    let mut records = vec![vec![ViewRecord::untouched([16, 16]); 8]; 2];
+    for (image, record) in records[1].iter_mut().enumerate() {
+        let brightness = 0.8 + 0.05 * image as f32;
+        record.jitter = Some(JitterRecord { brightness, ..JitterRecord::NEUTRAL });
+    }
     Batch { views, records, labels: (0..8).map(|image| Some(image % 3)).collect(), first: 0 }
 }
 
@@ -126,9 +136,20 @@ pub fn largest(tensor: &Tensor) -> f64 {
 
 /// Whether a method can be trained on a backbone.
 pub fn fits(method: &MethodConfig, backbone: &BackboneConfig) -> bool {
-    method.check(&inputs(backbone)).is_ok()
+    method.check(&inputs(method, backbone)).is_ok()
 }
 
-fn inputs(backbone: &BackboneConfig) -> Inputs<'_> {
-    Inputs { backbone, channels: 3, views: Views { large: 2, all: 2, aligned: false } }
+/// Whether a loss depends on the order of images and views: masks are drawn for an image's place in the batch, and a source is no target.
+pub fn has_places(method: &MethodConfig) -> bool {
+    matches!(method, MethodConfig::Ibot(_) | MethodConfig::Ijepa(_) | MethodConfig::Iwm(_))
+}
+
+/// Two views of which nothing else is known, but where a method wants one, or wants them aligned.
+fn inputs<'a>(method: &MethodConfig, backbone: &'a BackboneConfig) -> Inputs<'a> {
+    let (all, aligned) = match method {
+        MethodConfig::Ijepa(_) => (1, true),
+        MethodConfig::Iwm(_) => (2, true),
+        _ => (2, false),
+    };
+    Inputs { backbone, channels: 3, views: Views { large: all, all, aligned } }
 }
