@@ -1,14 +1,17 @@
-"""Time one VICReg training step in PyTorch and in vertebra, interleaved.
+"""Time one training step in PyTorch and in vertebra, interleaved.
 
     cargo build --release
     python benchmarks/step.py --json benchmarks/step.json
 
-Two workloads, both on 32-pixel images, 128 images of two views each, random pixels that already lie in memory:
+Three workloads, all on 32-pixel images, 128 to a step, random pixels that already lie in memory:
 
 - r18: ResNet-18 with the small-image stem, projector 2048-2048-2048, the authors' VICReg loss and LARS.
-- vit: ViT-Ti/4, the same projector and loss, AdamW.
+- vit: ViT-Ti/4, the same projector and loss, AdamW. Like r18 with two views of each image.
+- ijepa: I-JEPA, one view: ViT-Ti/4 without class token on the patches of the context, a predictor of 6 blocks of 96, four
+  targets, the teacher on all patches, smooth L1, AdamW, and the teacher's average. Masks are drawn for each step on both sides, here
+  once for all images of a batch (which is cheaper than one for each, as vertebra draws them), with as many patches.
 
-A step is: forward of both views, loss, backward, optimizer update. Each contender runs in a process of its own
+A step is: forward of the views, loss, backward, optimizer update. Each contender runs in a process of its own
 with all cores (or the CUDA device, if PyTorch finds one), `--rounds` times; every round visits all contenders,
 odd rounds in reverse order, so that a slow minute of the machine hits everyone. The figure of a process is its
 median step, the figure of a contender the median over its rounds. Rates count source images, not views.
@@ -39,7 +42,7 @@ REQUIREMENTS = ["torch==2.11.0", "torchvision", "timm", "numpy"]
 BATCH = 128
 IMAGE = 32
 PRECISIONS = ["fp32", "bf16"]
-WORKLOADS = {"r18": "recipes/bench-r18.toml", "vit": "recipes/bench-vit.toml"}
+WORKLOADS = {"r18": "recipes/bench-r18.toml", "vit": "recipes/bench-vit.toml", "ijepa": "recipes/bench-ijepa.toml"}
 WARM_UP = 3
 
 
@@ -47,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=common.positive, default=5, help="processes per contender (default: 5)")
     parser.add_argument("--steps", type=common.positive, default=20, help="timed steps per PyTorch process (default: 20)")
-    parser.add_argument("--only", choices=list(WORKLOADS), help="one workload instead of both")
+    parser.add_argument("--only", choices=list(WORKLOADS), help="one workload instead of all")
     parser.add_argument("--skip-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -149,7 +152,7 @@ def summary(runs):
 
 
 def print_table(workload, results):
-    print(f"\n{workload}: {BATCH} images x 2 views, {IMAGE} px (ratio: time over vertebra's at the same precision)\n")
+    print(f"\n{workload}: {BATCH} images, {IMAGE} px (ratio: time over vertebra's at the same precision)\n")
     print("| contender | ms per step | lowest - highest | images/s | peak MB | device | ratio |")
     print("|---|---:|---:|---:|---:|---|---:|")
     for name, entry in results.items():
@@ -177,6 +180,8 @@ def pytorch_step(workload, precision, layout, steps):
     torch.set_num_threads(common.cores())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
+    if workload == "ijepa":
+        return timed(ijepa_step(device, precision, layout), steps, precision, device)
     memory_format = torch.channels_last if workload == "r18" and layout != "eager" else torch.contiguous_format
     model = network(workload).to(device, memory_format=memory_format).train()
     views = torch.randn(2, BATCH, 3, IMAGE, IMAGE, device=device)
@@ -191,15 +196,25 @@ def pytorch_step(workload, precision, layout, steps):
         vicreg(za.float(), zb.float()).backward()
         update()
         model.zero_grad(set_to_none=True)
+
+    return timed(step, steps, precision, device)
+
+
+def timed(step, steps, precision, device):
+    """The figures of a step that was made ready."""
+    import torch
+
+    def whole():
+        step()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     for _ in range(WARM_UP):
-        step()
+        whole()
     times = []
     for _ in range(steps):
         start = time.perf_counter()
-        step()
+        whole()
         times.append(1000 * (time.perf_counter() - start))
     ms = statistics.median(times)
     return {
@@ -231,6 +246,108 @@ def network(workload):
     for given in (width, hidden):
         layers += [nn.Linear(given, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
     return nn.Sequential(backbone, *layers, nn.Linear(hidden, hidden, bias=False))
+
+
+def ijepa_step(device, precision, layout):
+    """I-JEPA as one would write it: timm's blocks, masks by gathering tokens."""
+    import copy
+    import random
+
+    import torch
+    from timm.models.vision_transformer import Block
+    from torch import nn
+    from torch.nn import functional
+
+    grid, width, narrow = IMAGE // 4, 192, 96
+
+    def positions(dimensions):
+        """Sines and cosines of column and row."""
+        omega = 10000 ** -(torch.arange(dimensions // 4) / (dimensions // 4))
+        row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+        codes = [f(axis.reshape(-1, 1) * omega) for axis in (column, row) for f in (torch.sin, torch.cos)]
+        return torch.cat(codes, dim=1).to(device)
+
+    def at(tokens, places):
+        return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Conv2d(3, width, 4, stride=4)
+            self.blocks = nn.ModuleList(Block(width, 3, qkv_bias=True) for _ in range(12))
+            self.norm = nn.LayerNorm(width, eps=1e-6)
+
+        def forward(self, images, places=None):
+            x = self.embed(images).flatten(2).transpose(1, 2) + positions(width)
+            x = x if places is None else at(x, places)
+            for block in self.blocks:
+                x = block(x)
+            return self.norm(x)
+
+    class Predictor(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.proj = nn.Linear(width, narrow), nn.Linear(narrow, width)
+            self.mask = nn.Parameter(0.02 * torch.randn(1, 1, narrow))
+            self.blocks = nn.ModuleList(Block(narrow, 3, qkv_bias=True) for _ in range(6))
+            self.norm = nn.LayerNorm(narrow, eps=1e-6)
+
+        def forward(self, context, seen, asked):
+            table = positions(narrow).expand(len(context), -1, -1)
+            x = torch.cat([self.embed(context) + at(table, seen), self.mask + at(table, asked)], dim=1)
+            for block in self.blocks:
+                x = block(x)
+            return self.proj(self.norm(x[:, -asked.shape[1] :]))
+
+    encoder, predictor = Encoder().to(device), Predictor().to(device)
+    teacher = copy.deepcopy(encoder).requires_grad_(False)
+    if layout == "compile":
+        encoder, predictor = torch.compile(encoder, dynamic=True), torch.compile(predictor, dynamic=True)
+    parameters = [*encoder.parameters(), *predictor.parameters()]
+    update = adamw(parameters)
+    images = torch.randn(BATCH, 3, IMAGE, IMAGE, device=device)
+    draw = random.Random(0)
+
+    def block(scale, aspect):
+        area, ratio = int(grid * grid * draw.uniform(*scale)), draw.uniform(*aspect)
+        height, wide = (min(round((area * ratio) ** 0.5), grid), min(round((area / ratio) ** 0.5), grid))
+        return lambda: place(height, wide)
+
+    def place(height, wide):
+        top, left = draw.randint(0, grid - height), draw.randint(0, grid - wide)
+        return {row * grid + column for row in range(top, top + height) for column in range(left, left + wide)}
+
+    def rows(places):
+        return torch.tensor(sorted(places), device=device).expand(BATCH, -1)
+
+    def masks():
+        target, context = block((0.15, 0.2), (0.75, 1.5)), block((0.85, 1.0), (1.0, 1.0))
+        targets = [target() for _ in range(4)]
+        seen = context() - set().union(*targets)
+        # The shortest context of a batch of images that each have their own: what all are cut to.
+        for _ in range(BATCH - 1):
+            other = context() - set().union(*(target() for _ in range(4)))
+            seen = set(sorted(seen)[: len(other)]) if len(other) < len(seen) else seen
+        return rows(seen), [rows(target) for target in targets]
+
+    def step():
+        seen, asked = masks()
+        autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        with autocast:
+            context = encoder(images, seen)
+            answers = predictor(context.repeat(4, 1, 1), seen.repeat(4, 1), torch.cat(asked))
+            with torch.no_grad():
+                goal = teacher(images)
+        goal = functional.layer_norm(goal.float(), (width,))
+        goal = torch.cat([at(goal, places) for places in asked])
+        functional.smooth_l1_loss(answers.float(), goal).backward()
+        update()
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.no_grad():
+            torch._foreach_lerp_(list(teacher.parameters()), list(encoder.parameters()), 0.004)
+
+    return step
 
 
 def vicreg(za, zb):

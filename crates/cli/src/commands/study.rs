@@ -9,7 +9,7 @@ use std::time::Duration;
 use vertebra::error::{Error, Result};
 use vertebra::hardware;
 use vertebra::studies::table::Table;
-use vertebra::studies::{self, Attempt, Event, Plan, duality};
+use vertebra::studies::{self, Attempt, Event, Plan, duality, world_model};
 
 use super::pretrain::stop_on_interrupt;
 use crate::show::clock;
@@ -40,6 +40,18 @@ pub enum Study {
         #[arg(long)]
         page: bool,
     },
+    /// Image world models: a plan's runs, then DIR/study.html with the aspects of the paper (Garrido et al. 2024) judged by them: being
+    /// told the action, the difficulty of the change, the size of the predictor. What is finished is shown at any time.
+    WorldModel {
+        /// A plan with the variant `none` and the axes `change` and `depth`; that of recipes/studies/world-model.toml by default.
+        plan: Option<PathBuf>,
+        /// The study's folder.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Only write the page of what is done.
+        #[arg(long)]
+        page: bool,
+    },
     /// The finished runs as a table: means over seeds with 95 % intervals, beside the untrained network.
     Table {
         /// The study's folder.
@@ -58,17 +70,12 @@ impl Study {
                 work(&study, &|| Ok(()))
             }
             Self::Duality { plan, out, page } => {
-                let study = if page {
-                    studies::Study::open(&out)?
-                } else {
-                    studies::Study::begin(plan_of_duality(plan.as_deref(), &out)?, &out)?
-                };
-                let write = || duality::write(&study).map(|_| ());
-                if !page {
-                    work(&study, &write)?;
-                }
-                let written = duality::write(&study)?;
-                Ok(writeln!(std::io::stdout(), "{}", written.display())?)
+                const SHIPPED: &str = include_str!("../../../../recipes/studies/duality.toml");
+                examine(plan.as_deref(), SHIPPED, &out, page, duality::write)
+            }
+            Self::WorldModel { plan, out, page } => {
+                const SHIPPED: &str = include_str!("../../../../recipes/studies/world-model.toml");
+                examine(plan.as_deref(), SHIPPED, &out, page, world_model::write)
             }
             Self::Table { folder, json } => {
                 let table = Table::of(&studies::Study::open(&folder)?)?;
@@ -81,13 +88,33 @@ impl Study {
     }
 }
 
+/// Does a study that has a page of its own, which `write` writes after each run, or (`page`) writes the page alone. `shipped` is the plan that comes
+/// with the program.
+fn examine(
+    given: Option<&Path>,
+    shipped: &str,
+    out: &Path,
+    page: bool,
+    write: fn(&studies::Study) -> Result<PathBuf>,
+) -> anyhow::Result<()> {
+    let study = if page {
+        studies::Study::open(out)?
+    } else {
+        studies::Study::begin(plan_of(given, shipped, out)?, out)?
+    };
+    if !page {
+        work(&study, &|| write(&study).map(|_| ()))?;
+    }
+    let written = write(&study)?;
+    Ok(writeln!(std::io::stdout(), "{}", written.display())?)
+}
+
 /// The plan that is given, else that of the study in the folder, else the one that comes with the program.
-fn plan_of_duality(given: Option<&Path>, out: &Path) -> Result<Plan> {
-    const SHIPPED: &str = include_str!("../../../../recipes/studies/duality.toml");
+fn plan_of(given: Option<&Path>, shipped: &str, out: &Path) -> Result<Plan> {
     match given {
         Some(path) => Plan::read(path),
         None if out.join("plan.toml").is_file() => Ok(studies::Study::open(out)?.plan),
-        None => Plan::parse(SHIPPED, Path::new("")),
+        None => Plan::parse(shipped, Path::new("")),
     }
 }
 

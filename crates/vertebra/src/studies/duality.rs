@@ -5,14 +5,15 @@
 //! The plan's variants have a `family`; the first of each speaks for it. Its axes are `batch` and `dimension`, their points
 //! from small to large. Accuracy is that of the linear probe, of k-NN where there is none.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use report::record::JournalLine;
-use report::study::{Claim, Group, Line, Page, Plot, Point, Verdict};
+use report::study::{Claim, Group, Line, Page, Plot, Verdict};
 
-use super::table::{Row, Spread, Table, score, trained};
-use super::{Axis, Family, Plan, Record, Study};
+use super::compare::{
+    Place, Values, along, in_points, or_nothing, percent, place, plot, usual,
+};
+use super::table::{Spread, Table, score, trained};
+use super::{Family, Plan, Record, Study};
 use crate::error::Result;
 
 /// A difference below this is none: one point of accuracy.
@@ -45,7 +46,8 @@ pub fn page(plan: &Plan, records: &[Record], table: &Table) -> Page {
 
 /// What is said of the two families, and whether it holds of these runs.
 pub fn claims(plan: &Plan, records: &[Record]) -> Vec<Claim> {
-    let accuracies = Accuracies { plan, records };
+    let values = Values { records, value: &accuracy };
+    let accuracies = Accuracies { plan, records, values };
     let mut claims = Vec::new();
     for (family, axis, what) in [
         (Family::Sample, "batch", "large batches"),
@@ -61,31 +63,10 @@ pub fn claims(plan: &Plan, records: &[Record]) -> Vec<Claim> {
 struct Accuracies<'a> {
     plan: &'a Plan,
     records: &'a [Record],
+    values: Values<'a>,
 }
 
-/// A place in the plan: a variant, and the axis and point at which it is not usual.
-type Place<'a> = (&'a str, Option<(&'a str, &'a str)>);
-
 impl<'a> Accuracies<'a> {
-    /// By seed.
-    fn at(&self, (variant, moved): Place) -> BTreeMap<u64, f64> {
-        let here = |record: &&Record| {
-            let place = record.cell.moved.as_ref();
-            record.cell.variant == variant
-                && place.map(|(axis, point)| (axis.as_str(), point.as_str())) == moved
-        };
-        let found = self.records.iter().filter(here);
-        found.filter_map(|record| Some((record.cell.seed, accuracy(record)?))).collect()
-    }
-
-    /// a − b over the seeds that both have.
-    fn difference(&self, a: Place, b: Place) -> Option<Spread> {
-        let (a, b) = (self.at(a), self.at(b));
-        let differences: Vec<f64> =
-            a.iter().filter_map(|(seed, value)| Some(value - b.get(seed)?)).collect();
-        Spread::of(&differences, None)
-    }
-
     /// The variants of a family, in the plan's order.
     fn of(&self, family: Family) -> impl Iterator<Item = &'a str> + use<'a> {
         let variants = self.plan.variants.iter().filter(move |it| it.family == Some(family));
@@ -99,7 +80,7 @@ impl<'a> Accuracies<'a> {
         let axis = self.plan.axes.iter().find(|it| it.name == axis && it.points.len() > 1)?;
         let ends = |variant| {
             let (large, small) = (axis.points.len() - 1, 0);
-            self.difference(place(variant, axis, large), place(variant, axis, small))
+            self.values.difference(place(variant, axis, large), place(variant, axis, small))
         };
         let mut verdict = ends(first).map_or(Verdict::Undecided, needed);
         let (small, large) = (&axis.points[0].name, &axis.points[axis.points.len() - 1].name);
@@ -122,9 +103,9 @@ impl<'a> Accuracies<'a> {
             (self.of(Family::Sample).next()?, self.of(Family::Dimension).next()?);
         let claim =
             "The gap between the families is closed by projector and hyper-parameters".to_string();
-        let usual = self.difference((dimension, None), (sample, None));
+        let usual = self.values.difference((dimension, None), (sample, None));
         let best = (self.best(Family::Dimension), self.best(Family::Sample));
-        let tuned = best.0.zip(best.1).and_then(|(a, b)| self.difference(a, b));
+        let tuned = best.0.zip(best.1).and_then(|(a, b)| self.values.difference(a, b));
         let mut numbers = Vec::new();
         if let Some(usual) = usual {
             numbers.push(format!(
@@ -163,19 +144,13 @@ impl<'a> Accuracies<'a> {
             }
         }
         let mean = |place: &Place| {
-            let values = self.at(*place);
+            let values = self.values.at(*place);
             let whole = values.len() == self.plan.seeds.len();
             whole.then(|| values.values().sum::<f64>() / values.len() as f64)
         };
         let means = places.into_iter().filter_map(|place| Some((mean(&place)?, place)));
         means.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, place)| place)
     }
-}
-
-/// A point of an axis; the usual one is where nothing is moved.
-fn place<'a>(variant: &'a str, axis: &'a Axis, point: usize) -> Place<'a> {
-    let point = axis.points[point].name.as_str();
-    (variant, (point != axis.usual).then_some((axis.name.as_str(), point)))
 }
 
 /// A need is a surely positive gain that may be a point or more; it is denied where the gain surely is not.
@@ -209,23 +184,8 @@ fn accuracy(record: &Record) -> Option<f64> {
     top1("linear").or_else(|| top1("knn"))
 }
 
-/// `+1.2 ± 0.4`.
-fn in_points(difference: Spread) -> String {
-    let points = |share: f64| format!("{:.1}", share.abs() * 100.0);
-    let sign = if difference.mean < 0.0 { "−" } else { "+" };
-    let mean = points(difference.mean);
-    match difference.interval {
-        Some([low, high]) => format!("{sign}{mean} ± {}", points((high - low) / 2.0)),
-        None => format!("{sign}{mean} (one seed)"),
-    }
-}
-
 fn in_words((variant, moved): Place) -> String {
     moved.map_or(variant.into(), |(axis, point)| format!("{variant} at {axis} {point}"))
-}
-
-fn or_nothing(numbers: Vec<String>) -> Vec<String> {
-    if numbers.is_empty() { vec!["The runs that it is about are not done".into()] } else { numbers }
 }
 
 fn groups(plan: &Plan, records: &[Record]) -> Vec<Group> {
@@ -276,45 +236,6 @@ fn groups(plan: &Plan, records: &[Record]) -> Vec<Group> {
     groups
 }
 
-/// The points at which the other axes stay.
-fn usual(plan: &Plan, axis: &Axis) -> String {
-    let others = plan.axes.iter().filter(|other| other.name != axis.name);
-    let words: Vec<String> = others.map(|it| format!("{} {}", it.name, it.usual)).collect();
-    if words.is_empty() { "the base recipe".into() } else { words.join(", ") }
-}
-
-/// A line for each variant along an axis.
-fn plot(
-    plan: &Plan,
-    axis: &Axis,
-    rows: &[Row],
-    title: &str,
-    value: impl Fn(&Row) -> Option<Spread>,
-) -> Plot {
-    let lines = plan.variants.iter().map(|variant| {
-        let points = axis.points.iter().enumerate().filter_map(|(x, point)| {
-            let moved = (point.name != axis.usual).then(|| (axis.name.clone(), point.name.clone()));
-            let row = rows.iter().find(|row| row.variant == variant.name && row.moved == moved)?;
-            let spread = value(row)?;
-            Some(Point { x: x as f64, y: spread.mean, interval: spread.interval })
-        });
-        Line { name: variant.name.clone(), points: points.collect() }
-    });
-    Plot {
-        title: title.into(),
-        x: axis.name.clone(),
-        places: axis.points.iter().map(|point| point.name.clone()).collect(),
-        lines: lines.collect(),
-        ..Plot::default()
-    }
-}
-
-fn percent(row: &Row, key: &str) -> Option<Spread> {
-    let it = row.scores.get(key)?.trained;
-    let interval = it.interval.map(|bounds| bounds.map(|bound| bound * 100.0));
-    Some(Spread { mean: it.mean * 100.0, interval, seeds: it.seeds })
-}
-
 /// A plot for each variant with both criteria, over one range.
 fn criteria(plan: &Plan, records: &[Record]) -> Vec<Plot> {
     let lines = |variant: &str| {
@@ -339,23 +260,6 @@ fn criteria(plan: &Plan, records: &[Record]) -> Vec<Plot> {
         ..Plot::default()
     };
     drawn.into_iter().map(plot).collect()
-}
-
-/// A value of the journal over epochs at the usual points, mean over the runs that have it at that step.
-fn along(records: &[Record], variant: &str, value: &str, name: &str) -> Line {
-    let here = records.iter().filter(|it| it.cell.variant == variant && it.cell.moved.is_none());
-    let mut steps: BTreeMap<u64, (f64, Vec<f64>)> = BTreeMap::new();
-    for line in here.flat_map(|record| &record.journal) {
-        let JournalLine { step, epoch, values, .. } = line;
-        if let Some(found) = values.get(value).filter(|found| found.is_finite()) {
-            steps.entry(*step).or_insert((*epoch, Vec::new())).1.push(*found);
-        }
-    }
-    let points = steps.into_values().map(|(x, values)| {
-        let y = values.iter().sum::<f64>() / values.len() as f64;
-        Point { x, y, interval: None }
-    });
-    Line { name: name.into(), points: points.collect() }
 }
 
 #[cfg(test)]

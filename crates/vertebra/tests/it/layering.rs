@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "models/layers",
     "evaluation/encoder",
     "evaluation/world_model",
@@ -31,6 +31,7 @@ const PARTS: [&str; 9] = [
     "methods/network",
     "methods/queue",
     "training/groups",
+    "studies/compare",
     "studies/table",
 ];
 
