@@ -28,9 +28,9 @@ const PER_EPOCH: f64 = 2.0;
 const WARMUP: f64 = 0.25;
 const BATCH: usize = 8;
 
-/// What a difference is measured by: 1 is the most that rounding explains. A tensor may be off by a thousandth of the way that it
-/// went, and by 1e-6, a few units in the last place of numbers near 1. PyTorch's own f32 is within a fifth of that of its f64, which
-/// the recording prints.
+/// What a difference is measured by: 1 is the most that rounding explains. A tensor may be off by a thousandth of the
+/// way that it went, and by 1e-6, a few units in the last place of numbers near 1. PyTorch's own f32 is off by a fifth of
+/// that from its f64, as the recording prints.
 const OF_THE_WAY: f64 = 1e-3;
 const OF_ONE: f64 = 1e-6;
 /// Of a loss of 1 or more: f32's rounding through twenty layers and three steps, 1e-6 in the recording.
