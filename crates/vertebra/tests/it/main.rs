@@ -23,6 +23,7 @@ mod recipe;
 mod rotations;
 mod tiny;
 mod weight_files;
+mod whole_step;
 
 use std::collections::BTreeMap;
 use std::fs;
