@@ -6,16 +6,20 @@
 
 pub mod barlow;
 pub mod byol;
+pub mod data2vec;
 pub mod dcl;
 pub mod dino;
 pub mod duality;
 pub mod ibot;
+pub mod mae;
+pub mod mask;
 pub mod moco;
 pub mod moco_v3;
 pub mod network;
 pub mod nnclr;
 mod queue;
 pub mod simclr;
+pub mod simmim;
 pub mod simsiam;
 pub mod spectral;
 pub mod supervised;
@@ -288,6 +292,9 @@ pub enum MethodConfig {
     VicregExp(duality::Config),
     VicregCtr(duality::Config),
     Supervised(supervised::Config),
+    Mae(mae::Config),
+    Simmim(simmim::Config),
+    Data2vec(data2vec::Config),
 }
 
 impl MethodConfig {
@@ -311,6 +318,9 @@ impl MethodConfig {
             Self::VicregExp(duality::Config::default()),
             Self::VicregCtr(duality::Config::default()),
             Self::Supervised(supervised::Config::default()),
+            Self::Mae(mae::Config::default()),
+            Self::Simmim(simmim::Config::default()),
+            Self::Data2vec(data2vec::Config::default()),
         ]
     }
 
@@ -334,6 +344,9 @@ impl MethodConfig {
             Self::VicregExp(_) => "VICReg-exp",
             Self::VicregCtr(_) => "VICReg-ctr",
             Self::Supervised(_) => "Supervised",
+            Self::Mae(_) => "MAE",
+            Self::Simmim(_) => "SimMIM",
+            Self::Data2vec(_) => "data2vec",
         }
     }
 
@@ -356,6 +369,9 @@ impl MethodConfig {
             Self::Nnclr(config) => config.check(inputs),
             Self::VicregExp(config) | Self::VicregCtr(config) => config.check(inputs),
             Self::Supervised(config) => config.check(inputs),
+            Self::Mae(config) => config.check(inputs),
+            Self::Simmim(config) => config.check(inputs),
+            Self::Data2vec(config) => config.check(inputs),
         }
     }
 
@@ -386,6 +402,9 @@ impl MethodConfig {
             Self::Supervised(config) => {
                 Box::new(supervised::Supervised::new(config, inputs, device))
             }
+            Self::Mae(config) => Box::new(mae::Mae::new(config, inputs, device)),
+            Self::Simmim(config) => Box::new(simmim::Simmim::new(config, inputs, device)),
+            Self::Data2vec(config) => Box::new(data2vec::Data2vec::new(config, inputs, device)),
         }
     }
 }

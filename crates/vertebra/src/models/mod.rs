@@ -339,6 +339,14 @@ impl BackboneConfig {
         }
     }
 
+    /// The size of a ViT, with the depth and width that its options ask for, and these.
+    pub fn transformer(&self) -> Option<(vit::Shape, VitConfig)> {
+        match self.family() {
+            Family::Vit(shape, config) => Some((shape.with(&config), config)),
+            _ => None,
+        }
+    }
+
     /// Convolutional networks run faster with channels last.
     pub fn is_convolutional(&self) -> bool {
         matches!(self.family(), Family::ResNet(..) | Family::ConvNext(..))

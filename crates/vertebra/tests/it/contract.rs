@@ -6,7 +6,7 @@ use std::fs;
 use tch::{Device, Kind, Tensor, nn};
 use tempfile::tempdir;
 use vertebra::error::Error;
-use vertebra::methods::{Batch, Context, Method, MethodConfig};
+use vertebra::methods::{Batch, Context, Method};
 use vertebra::models::resnet::{ResNetConfig, Stem};
 use vertebra::models::vit::{Pool, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, named_variables, no_tap, weights};
@@ -14,7 +14,9 @@ use vertebra::training::checkpoint::{Checkpoint, EncoderSpec, Header};
 use vertebra::training::groups;
 use vertebra::training::optim::{Optimizer, OptimizerConfig};
 
-use crate::{CPU, alone, build, distance, largest, pairs, tiny_backbones, tiny_methods, two_views};
+use crate::{
+    CPU, alone, build, distance, is_masked, largest, pairs, tiny_backbones, tiny_methods, two_views,
+};
 
 /// Sums of f32 in another order: each rounds to 6e-8, and a handful of layers add up.
 const ANOTHER_ORDER: f64 = 1e-5;
@@ -122,8 +124,7 @@ fn weights_that_went_through_a_file_give_the_same_loss() {
 fn the_order_of_a_batch_and_of_its_views_changes_nothing() {
     let _alone = alone();
     for (what, config, backbone) in pairs() {
-        // An image's masks are drawn for its place in the batch and for the view.
-        if matches!(config, MethodConfig::Ibot(_)) {
+        if is_masked(&config) {
             continue;
         }
         let views = two_views();

@@ -22,10 +22,11 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// Files that others of their folder are made of. All others know their folder's `mod.rs` and no sibling.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "models/layers",
     "evaluation/encoder",
     "evaluation/world_model",
+    "methods/mask",
     "methods/network",
     "methods/queue",
     "training/groups",

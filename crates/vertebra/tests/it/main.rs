@@ -12,6 +12,7 @@ mod distillation;
 mod frozen;
 mod layering;
 mod layouts;
+mod masked;
 mod parity;
 mod parity_contrastive;
 mod parity_convswin;
@@ -37,7 +38,9 @@ use vertebra::pretrain::{Event, Job, Outcome, Watch, pretrain};
 use vertebra::recipe::Recipe;
 use vertebra::training::collective::Alone;
 
-use tiny::{CPU, build, distance, largest, pairs, tiny_backbones, tiny_methods, two_views};
+use tiny::{
+    CPU, build, distance, is_masked, largest, pairs, tiny_backbones, tiny_methods, two_views,
+};
 
 /// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws. And one thread is
 /// enough for tensors this small, on which several only wait for each other.

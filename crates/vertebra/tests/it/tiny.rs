@@ -8,6 +8,7 @@ use vertebra::models::convnext::ConvNextConfig;
 use vertebra::models::dino_head::DinoHeadConfig;
 use vertebra::models::heads::MlpConfig;
 use vertebra::models::resnet::{ResNetConfig, Stem};
+use vertebra::models::vit::predictor::PredictorConfig;
 use vertebra::models::vit::{Pool, VitConfig};
 
 pub const CPU: Context = Context { device: Device::Cpu, autocast: None, progress: HALFWAY };
@@ -75,7 +76,11 @@ fn shrink(method: &mut MethodConfig) {
         }
         MethodConfig::Dino(config) => few_prototypes(&mut config.projector),
         MethodConfig::Ibot(config) => few_prototypes(&mut config.projector),
-        MethodConfig::Supervised(_) => {}
+        MethodConfig::Mae(config) => {
+            config.decoder = PredictorConfig { width: 24, depth: 1, heads: Some(2) };
+        }
+        MethodConfig::Simmim(config) => config.cell = 1,
+        MethodConfig::Supervised(_) | MethodConfig::Data2vec(_) => {}
     }
 }
 
@@ -86,6 +91,17 @@ fn narrow(head: &mut MlpConfig) {
 fn few_prototypes(head: &mut DinoHeadConfig) {
     head.widths = vec![24, 24, 12];
     head.prototypes = 16;
+}
+
+/// Whether a method draws a mask for each image's place in the batch and for each view, so that their order matters.
+pub fn is_masked(method: &MethodConfig) -> bool {
+    matches!(
+        method,
+        MethodConfig::Ibot(_)
+            | MethodConfig::Mae(_)
+            | MethodConfig::Simmim(_)
+            | MethodConfig::Data2vec(_)
+    )
 }
 
 /// Every tiny method on every tiny backbone: `(what, config, backbone)`.
