@@ -4,6 +4,9 @@
 //! main object, the largest one. Colour, size, place, direction, ground, light and noise say nothing about the
 //! class; the texture says something, as a real thing's does: seven of ten objects have the texture that their class
 //! likes, the others any. What a fraction of the shape cannot tell, a crop of the texture can.
+//!
+//! `label=colour` names objects by their colour instead, which shape and texture say nothing about: what a representation that
+//! ignores changes of colour has lost. The pixels are the same.
 
 mod caption;
 mod paint;
@@ -16,7 +19,7 @@ use crate::image::Image;
 use crate::source::{Motion, Object, Sample, Source, SourceError, Stored, Truth, Uri};
 
 use paint::Frame;
-use scene::Scene;
+use scene::{PALETTE, Scene, Thing};
 use shape::Shape;
 use texture::Family;
 
@@ -43,6 +46,16 @@ pub struct WorldOptions {
     pub split: Split,
     /// Whether samples come with a next frame and the flow to it, at more than twice the cost.
     pub motion: bool,
+    pub label: Label,
+}
+
+/// What the class of an object is; an image's is that of its main object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// One of ten.
+    Shape,
+    /// One of eight.
+    Colour,
 }
 
 /// Splits never share an image.
@@ -55,7 +68,14 @@ pub enum Split {
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { size: 64, count: 5000, seed: 1, split: Split::Train, motion: false }
+        Self {
+            size: 64,
+            count: 5000,
+            seed: 1,
+            split: Split::Train,
+            motion: false,
+            label: Label::Shape,
+        }
     }
 }
 
@@ -70,19 +90,20 @@ impl World {
         if options.count == 0 {
             return Err(SourceError::new("world:", "`count` is 1 or more, found 0"));
         }
-        let classes = Shape::ALL.map(|shape| shape.name().to_owned()).to_vec();
-        Ok(Self { options, classes })
+        Ok(Self { options, classes: options.label.classes() })
     }
 
     pub(crate) fn of_uri(uri: &mut Uri) -> Result<Self, SourceError> {
         let default = WorldOptions::default();
         let split = uri.choice("split", &["train", "val", "test"])?;
+        let label = uri.choice("label", &["shape", "colour"])?;
         Self::new(WorldOptions {
             size: uri.number("size")?.unwrap_or(default.size),
             count: uri.number("count")?.unwrap_or(default.count),
             seed: uri.number("seed")?.unwrap_or(default.seed),
             split: split.map_or(default.split, |at| [Split::Train, Split::Val, Split::Test][at]),
             motion: uri.choice("motion", &["0", "1"])? == Some(1),
+            label: label.map_or(default.label, |at| [Label::Shape, Label::Colour][at]),
         })
     }
 
@@ -92,14 +113,14 @@ impl World {
         Shape::ALL.iter().flat_map(named).collect()
     }
 
-    /// The stream of a sample; its first number is the class.
+    /// The stream of a sample; its first number is the main object's shape.
     fn stream(&self, index: usize) -> Stream {
         let split = self.options.split as u64;
         let draw = Draw { epoch: split, sample: index as u64, ..Draw::of_seed(self.options.seed) };
         draw.stream(Purpose::World)
     }
 
-    fn class(stream: &mut Stream) -> usize {
+    fn shape(stream: &mut Stream) -> usize {
         stream.below(Shape::ALL.len() as u64) as usize
     }
 
@@ -113,7 +134,7 @@ impl World {
         let main = &scene.objects[0];
         let texture = Family::ALL.iter().position(|family| *family == main.texture.family);
         let fine = main.shape as usize * Family::ALL.len() + texture.unwrap_or(0);
-        let objects = seen(&mut scene, &mut frame.instances, size);
+        let objects = seen(&mut scene, &mut frame.instances, size, self.options.label);
         let class = |instance: &u8| match instance {
             0 => 0,
             i => objects[usize::from(*i) - 1].class as u8 + 1,
@@ -148,16 +169,22 @@ impl Source for World {
     fn get(&self, index: usize) -> Result<Sample, SourceError> {
         let size = self.options.size;
         let mut stream = self.stream(index);
-        let class = Self::class(&mut stream);
-        let scene = Scene::drawn(&mut stream, class);
+        let shape = Self::shape(&mut stream);
+        let scene = Scene::drawn(&mut stream, shape);
+        let label = Some(self.options.label.of(&scene.objects[0]));
         let frame = paint::frame(&scene, 0, size);
         let (samples, truth) = self.truth(scene, frame);
         let image = Image::from_u8(size, size, 3, samples);
-        Ok(Sample { image, label: Some(class as u32), truth })
+        Ok(Sample { image, label, truth })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        Some(Self::class(&mut self.stream(index)) as u32)
+        let mut stream = self.stream(index);
+        let shape = Self::shape(&mut stream);
+        Some(match self.options.label {
+            Label::Shape => shape as u32,
+            label @ Label::Colour => label.of(&Scene::drawn(&mut stream, shape).objects[0]),
+        })
     }
 
     fn name(&self, index: usize) -> String {
@@ -173,9 +200,27 @@ impl Source for World {
     }
 }
 
+impl Label {
+    /// The names of the classes.
+    fn classes(self) -> Vec<String> {
+        match self {
+            Self::Shape => Shape::ALL.iter().map(|shape| shape.name().to_owned()).collect(),
+            Self::Colour => PALETTE.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        }
+    }
+
+    /// The class of an object.
+    fn of(self, thing: &Thing) -> u32 {
+        match self {
+            Self::Shape => thing.shape as u32,
+            Self::Colour => thing.colour as u32,
+        }
+    }
+}
+
 /// The objects of which something is seen, with tight boxes around what is seen. The others leave the scene, and
 /// `instances` is renumbered to match.
-fn seen(scene: &mut Scene, instances: &mut [u8], size: usize) -> Vec<Object> {
+fn seen(scene: &mut Scene, instances: &mut [u8], size: usize, label: Label) -> Vec<Object> {
     let mut boxes: Vec<Option<[usize; 4]>> = vec![None; scene.objects.len()];
     for (pixel, &instance) in instances.iter().enumerate().filter(|(_, instance)| **instance > 0) {
         let (x, y) = (pixel % size, pixel / size);
@@ -189,7 +234,7 @@ fn seen(scene: &mut Scene, instances: &mut [u8], size: usize) -> Vec<Object> {
     for (thing, bounds) in scene.objects.iter().zip(&boxes) {
         if let Some(bounds) = bounds {
             let bounds = bounds.map(|edge| edge as f32);
-            objects.push(Object { class: thing.shape as u32, bounds });
+            objects.push(Object { class: label.of(thing), bounds });
         }
         new_number.push(objects.len() as u8);
     }

@@ -64,7 +64,7 @@ pub use voc::Voc;
 /// | `pairs:PATH` | frame pairs with optical flow, in the layouts of Middlebury, KITTI, Sintel, FlyingChairs (see [`Pairs`]) | `flow`: KITTI's `occ` or `noc`; `pass`: Sintel's `clean` or `final` |
 /// | `frames:PATH` | folders of frames as videos (see [`Frames`]) | `step`: how many frames later the next one is |
 /// | `parquet:PATH` | parquet files of images, as Hugging Face has them; in builds with the feature `parquet` | `split`, as for `tar:`; `image`, `label`, `caption`: the column |
-/// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion` (see [`World`]) |
+/// | `world:` | the synthetic world | `size`, `count`, `seed`, `split`, `motion`; `label`: `shape` or `colour` of the main object (see [`World`]) |
 ///
 /// Every kind knows four options more, for a part of the source that is the same on every call. `list=FILE` keeps the
 /// samples whose names are in a file, one a line, and `without=FILE` leaves them out; a name that is not in the source

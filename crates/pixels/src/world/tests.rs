@@ -1,7 +1,7 @@
 use crate::image::Image;
 use crate::source::{Flow, Motion, Source};
 
-use super::{Split, World, WorldOptions};
+use super::{Label, Split, World, WorldOptions};
 
 fn world(options: WorldOptions) -> World {
     World::new(options).expect("a world")
@@ -52,6 +52,37 @@ fn every_class_and_every_texture_occurs_evenly() {
     // 400 expected, standard deviation 19: five of them.
     assert!(counts.iter().all(|count| (305..495).contains(count)), "{counts:?}");
     assert_eq!(World::fine_classes().len(), 100);
+}
+
+#[test]
+fn shape_and_colour_are_labels_of_the_same_image_and_its_caption_says_both() {
+    let [shapes, colours] = [Label::Shape, Label::Colour].map(|label| {
+        world(WorldOptions { size: 24, count: 400, label, ..WorldOptions::default() })
+    });
+    assert_eq!((shapes.classes().len(), colours.classes().len()), (10, 8));
+    assert_ne!(shapes.fingerprint(), colours.fingerprint());
+    let mut counts = [0; 8];
+    for index in 0..shapes.len() {
+        let (shape, colour) =
+            (shapes.get(index).expect("a sample"), colours.get(index).expect("a sample"));
+        assert_eq!(shape.image, colour.image);
+        assert_eq!(colour.label, colours.label(index));
+        let name = |world: &World, label: Option<u32>| {
+            world.classes()[label.expect("a label") as usize].clone()
+        };
+        let of_shape = name(&shapes, shape.label);
+        let of_colour = name(&colours, colour.label);
+        let caption = &colour.truth.captions[1];
+        assert!(caption.ends_with(&format!("{of_colour} {of_shape}")), "{caption}");
+        assert_eq!(shape.truth.captions[1], *caption);
+        // Objects and masks speak of the same classes as the label.
+        assert_eq!(Some(colour.truth.objects[0].class), colour.label);
+        let semantic = colour.truth.semantic.expect("a mask");
+        assert!(semantic.iter().all(|class| usize::from(*class) <= colours.classes().len()));
+        counts[colour.label.expect("a label") as usize] += 1;
+    }
+    // 50 expected, standard deviation 6.6: four of them.
+    assert!(counts.iter().all(|count| (24..77).contains(count)), "{counts:?}");
 }
 
 #[test]

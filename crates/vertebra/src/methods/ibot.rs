@@ -4,18 +4,15 @@
 //! teacher, which sees all of it, and the student: first over the hidden patches of an image, then over the images. One
 //! head serves class token and patches, each with its own centre and teacher's temperature, as in the paper's main runs.
 
-mod mask;
-
 use std::collections::BTreeMap;
 
-use pixels::draw::Draw;
 use serde::{Deserialize, Serialize};
 use tch::nn::Init;
 use tch::{Device, Kind, Tensor};
 use torch_bridge::steps;
 
 use super::network::{Network, Teacher, apply, mean_over_directed};
-use super::{Batch, Context, Inputs, Loss, Method, Progress, Views, expect};
+use super::{Batch, Context, Inputs, Loss, Method, Progress, Views, expect, mask};
 use crate::error::{Error, Result};
 use crate::models::dino_head::{DinoHead, DinoHeadConfig};
 use crate::models::vit::{Pool, VitConfig};
@@ -194,13 +191,8 @@ impl Ibot {
     ) -> Vec<bool> {
         let Config { mask_probability, mask_ratio, .. } = self.config;
         let of = |place: usize| {
-            let at = Draw {
-                seed: progress.seed,
-                epoch: progress.step,
-                sample: place as u64,
-                view: view as u64,
-            };
-            mask::hidden(rows, columns, mask_probability, mask_ratio, at)
+            let at = mask::address(progress, place, view);
+            mask::blockwise::hidden(rows, columns, mask_probability, mask_ratio, at)
         };
         (first..first + images).flat_map(of).collect()
     }
@@ -211,7 +203,7 @@ impl Ibot {
         if view >= self.views.large {
             return backbone.forward(images, Mode::Train, &mut no_tap);
         }
-        let grid = [images.size()[2], images.size()[3]].map(|side| (side / self.patch) as usize);
+        let grid = mask::grid(images, self.patch);
         let mask = self.mask(grid, (batch.first, batch.size()), view, context.progress);
         let mask = Tensor::from_slice(&mask).view([batch.size() as i64, -1]);
         let mask = mask.to_device(images.device());
@@ -222,9 +214,7 @@ impl Ibot {
 
     /// The tokens of a view's patches, `[N, T, D]`.
     fn patches(&self, features: &Features) -> Tensor {
-        let tokens = features.tokens.as_ref().expect("a checked backbone has tokens");
-        let prefix = self.network.backbone.prefix_tokens();
-        tokens.narrow(1, prefix, tokens.size()[1] - prefix)
+        mask::patches(self.network.backbone.as_ref(), features)
     }
 
     /// The hidden patches of the whole batch, for tokens `[N, T, D]` of a view.

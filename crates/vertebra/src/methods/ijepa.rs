@@ -42,7 +42,7 @@ impl Default for Config {
 
 impl Config {
     pub fn check(&self, inputs: &Inputs) -> Result<()> {
-        latent::check(inputs, self.predictor, self.momentum)?;
+        latent::check("I-JEPA", inputs, self.predictor, self.momentum)?;
         self.masks.check("method.masks")?;
         let views = inputs.views.all;
         expect("views", views == 1, "one view of each image (`count = 1`)", views)

@@ -52,7 +52,7 @@ impl Default for Config {
 
 impl Config {
     pub fn check(&self, inputs: &Inputs) -> Result<()> {
-        latent::check(inputs, self.predictor, self.momentum)?;
+        latent::check("IWM", inputs, self.predictor, self.momentum)?;
         self.masks.check("method.masks")?;
         if (inputs.views.all, inputs.views.large, inputs.views.aligned) == (2, 2, true) {
             return Ok(());

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::network::{Network, Teacher};
-use super::{Context, Inputs, Loss, expect};
-use crate::error::{Error, Result};
+use super::{Context, Inputs, Loss, expect, mask};
+use crate::error::Result;
 use crate::models::heads::MlpConfig;
-use crate::models::vit::Pool;
+use crate::models::vit::gather;
 use crate::models::vit::predictor::{Places, Predictor, PredictorConfig, PredictorSpec};
-use crate::models::{Backbone, Features, Mode, no_tap};
+use crate::models::{Backbone, Mode, no_tap};
 use crate::objectives::reconstruction::{layer_normed, smooth_l1};
 use crate::training::schedule;
 
@@ -43,31 +43,15 @@ pub struct Latent {
     patch: i64,
 }
 
-/// The heads of the backbone's tokens, and how many numbers each has.
-pub fn shape(inputs: &Inputs) -> Result<(i64, i64)> {
-    let refuse = |problem: &str, hint: &str| {
-        Err(Error::Recipe {
-            field: "backbone".into(),
-            problem: problem.into(),
-            hint: Some(hint.into()),
-        })
-    };
-    let Some(vit) = inputs.backbone.vit() else {
-        return refuse("this method hides patches, which only a ViT has", "for example `vit_tiny`");
-    };
-    if vit.projection.is_some() || matches!(vit.pool, Pool::MeanNorm | Pool::Attention) {
-        return refuse(
-            "tokens must be normalised and not projected",
-            "`pool = \"mean\"` or \"class\", without `projection`",
-        );
-    }
-    Ok(inputs.backbone.tokens())
-}
-
-/// Refuses a predictor or a momentum that cannot be had.
-pub fn check(inputs: &Inputs, predictor: PredictorConfig, momentum: f64) -> Result<()> {
-    let (heads, _) = shape(inputs)?;
-    predictor.check("method.predictor", heads)?;
+/// Refuses a backbone, a predictor or a momentum that cannot be had; `title` is the method's.
+pub fn check(
+    title: &str,
+    inputs: &Inputs,
+    predictor: PredictorConfig,
+    momentum: f64,
+) -> Result<()> {
+    let (shape, _) = mask::transformer(title, inputs)?;
+    predictor.check("method.predictor", shape.heads)?;
     expect("method.momentum", (0.0..=1.0).contains(&momentum), "0 to 1", momentum)
 }
 
@@ -81,18 +65,17 @@ impl Latent {
     ) -> Self {
         let none = MlpConfig::of(&[]);
         let network = Network::new(inputs, &none, device);
-        let (heads, width) = inputs.backbone.tokens();
-        let spec = complete(predictor.over(width, heads));
+        let (shape, vit) = inputs.backbone.transformer().expect("a checked backbone is a ViT");
+        let spec = complete(predictor.over(shape.width, shape.heads));
         let predictor = Predictor::new(&(network.root() / "predictor"), spec);
         let teacher = Teacher::of(&network, inputs, &none, device)
             .expect("a copy has the names of its original");
-        let patch = inputs.backbone.vit().map_or(1, |vit| vit.patch);
-        Self { network, predictor, teacher, patch }
+        Self { network, predictor, teacher, patch: vit.patch }
     }
 
     /// Rows and columns of patches of images `[N, C, H, W]`.
     pub fn grid(&self, images: &Tensor) -> [usize; 2] {
-        [2, 3].map(|side| (images.size()[side] / self.patch) as usize)
+        mask::grid(images, self.patch)
     }
 
     /// For each image the mean error of the predictions, over the questions, the patches of each and the numbers of a patch, `[N]`; then the
@@ -128,8 +111,7 @@ impl Latent {
             (answers, features.pooled)
         });
         let (targets, goal) = self.targets(target, context);
-        let wanted: Vec<Tensor> =
-            asked.iter().map(|asked| crate::models::vit::gather(&targets, asked)).collect();
+        let wanted: Vec<Tensor> = asked.iter().map(|asked| gather(&targets, asked)).collect();
         let error = answers.to_kind(Kind::Float) - Tensor::cat(&wanted, 0);
         let each = distance.of(&error).mean_dim([1i64, 2].as_slice(), false, Kind::Float);
         let each = each.view([asked.len() as i64, -1]).mean_dim(0, false, Kind::Float);
@@ -140,12 +122,9 @@ impl Latent {
     fn targets(&self, images: &Tensor, context: &Context) -> (Tensor, Tensor) {
         tch::no_grad(|| {
             let backbone = self.teacher.backbone();
-            let Features { tokens, pooled, .. } =
-                context.autocast(|| backbone.forward(images, Mode::Train, &mut no_tap));
-            let tokens = tokens.expect("a checked backbone has tokens");
-            let prefix = backbone.prefix_tokens();
-            let patches = tokens.narrow(1, prefix, tokens.size()[1] - prefix);
-            (layer_normed(&patches.to_kind(Kind::Float)), pooled.to_kind(Kind::Float))
+            let features = context.autocast(|| backbone.forward(images, Mode::Train, &mut no_tap));
+            let patches = mask::patches(backbone, &features).to_kind(Kind::Float);
+            (layer_normed(&patches), features.pooled.to_kind(Kind::Float))
         })
     }
 

@@ -6,6 +6,7 @@
 
 pub mod barlow;
 pub mod byol;
+pub mod data2vec;
 pub mod dcl;
 pub mod dino;
 pub mod duality;
@@ -13,13 +14,15 @@ pub mod ibot;
 pub mod ijepa;
 pub mod iwm;
 mod latent;
-mod mask;
+pub mod mae;
+pub mod mask;
 pub mod moco;
 pub mod moco_v3;
 pub mod network;
 pub mod nnclr;
 mod queue;
 pub mod simclr;
+pub mod simmim;
 pub mod simsiam;
 pub mod spectral;
 pub mod supervised;
@@ -294,6 +297,9 @@ pub enum MethodConfig {
     Supervised(supervised::Config),
     Ijepa(ijepa::Config),
     Iwm(iwm::Config),
+    Mae(mae::Config),
+    Simmim(simmim::Config),
+    Data2vec(data2vec::Config),
 }
 
 impl MethodConfig {
@@ -319,6 +325,9 @@ impl MethodConfig {
             Self::Supervised(supervised::Config::default()),
             Self::Ijepa(ijepa::Config::default()),
             Self::Iwm(iwm::Config::default()),
+            Self::Mae(mae::Config::default()),
+            Self::Simmim(simmim::Config::default()),
+            Self::Data2vec(data2vec::Config::default()),
         ]
     }
 
@@ -344,6 +353,9 @@ impl MethodConfig {
             Self::Supervised(_) => "Supervised",
             Self::Ijepa(_) => "I-JEPA",
             Self::Iwm(_) => "IWM",
+            Self::Mae(_) => "MAE",
+            Self::Simmim(_) => "SimMIM",
+            Self::Data2vec(_) => "data2vec",
         }
     }
 
@@ -368,6 +380,9 @@ impl MethodConfig {
             Self::Supervised(config) => config.check(inputs),
             Self::Ijepa(config) => config.check(inputs),
             Self::Iwm(config) => config.check(inputs),
+            Self::Mae(config) => config.check(inputs),
+            Self::Simmim(config) => config.check(inputs),
+            Self::Data2vec(config) => config.check(inputs),
         }
     }
 
@@ -400,6 +415,9 @@ impl MethodConfig {
             }
             Self::Ijepa(config) => Box::new(ijepa::Ijepa::new(config, inputs, device)),
             Self::Iwm(config) => Box::new(iwm::Iwm::new(config, inputs, device)),
+            Self::Mae(config) => Box::new(mae::Mae::new(config, inputs, device)),
+            Self::Simmim(config) => Box::new(simmim::Simmim::new(config, inputs, device)),
+            Self::Data2vec(config) => Box::new(data2vec::Data2vec::new(config, inputs, device)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! ConvNeXt (Liu 2022) and ConvNeXt V2 (Woo 2023) under timm's names.
 //!
-//! Initial values as in both papers: weights normal with std 0.02, cut at two stds; biases 0; layer scale 1e-6 in the
+//! Initial values as in both papers: weights normal with std 0.02; biases 0; layer scale 1e-6 in the
 //! first version, response normalisation 0 in the second. Stochastic depth, which the papers train with, is left out.
 
 use serde::{Deserialize, Serialize};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
-use super::layers::{LayerNorm, truncated_normal};
+use super::layers::{LayerNorm, SMALL};
 use super::{Backbone, Features, Mode, Tap};
 
 /// What a ConvNeXt may be asked for beyond its size.
@@ -269,8 +269,7 @@ impl Conv {
     }
 
     fn new(path: &nn::Path, shape: [i64; 4], stride: i64, padding: i64, groups: i64) -> Self {
-        let mut weight = path.zeros("weight", &shape);
-        truncated_normal(&mut weight, 0.02);
+        let weight = path.var("weight", &shape, SMALL);
         let bias = path.var("bias", &[shape[0]], Init::Const(0.0));
         Self { weight, bias, stride, padding, groups }
     }
@@ -291,8 +290,7 @@ struct Matrix {
 impl Matrix {
     fn new(path: &nn::Path, inputs: i64, outputs: i64, conv: bool) -> Self {
         let shape = [outputs, inputs, 1, 1];
-        let mut weight = path.zeros("weight", if conv { &shape } else { &shape[..2] });
-        truncated_normal(&mut weight, 0.02);
+        let weight = path.var("weight", if conv { &shape } else { &shape[..2] }, SMALL);
         Self { weight, bias: path.var("bias", &[outputs], Init::Const(0.0)) }
     }
 

@@ -339,14 +339,11 @@ impl BackboneConfig {
         }
     }
 
-    /// Heads of a ViT's attention, and the dimensions of its tokens; 0 of other networks.
-    pub fn tokens(&self) -> (i64, i64) {
+    /// The size of a ViT, with the depth and width that its options ask for, and these.
+    pub fn transformer(&self) -> Option<(vit::Shape, VitConfig)> {
         match self.family() {
-            Family::Vit(shape, config) => {
-                let shape = shape.with(&config);
-                (shape.heads, shape.width)
-            }
-            _ => (0, 0),
+            Family::Vit(shape, config) => Some((shape.with(&config), config)),
+            _ => None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! without it timm refuses them): maps that windows do not divide are padded with zeros at their far edges, and what is
 //! left of an image beyond whole patches is not seen.
 //!
-//! Initial values are timm's: matrices and position biases normal with std 0.02, cut at two stds; biases 0; the patches'
+//! Initial values are timm's: matrices and position biases normal with std 0.02; biases 0; the patches'
 //! convolution PyTorch's default; in the second version the norms that end a block 0 and the logit scale ln 10.
 //! Stochastic depth, which the papers train with, is left out.
 

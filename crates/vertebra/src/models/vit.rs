@@ -186,7 +186,7 @@ impl VitConfig {
 
 impl Shape {
     /// The same where a recipe wants another depth or width: heads of 64 dimensions, an MLP of four times the width.
-    pub fn with(self, config: &VitConfig) -> Self {
+    pub(super) fn with(self, config: &VitConfig) -> Self {
         let shape = match config.width {
             Some(width) => Self { width, heads: width / 64, mlp: 4 * width, ..self },
             None => self,

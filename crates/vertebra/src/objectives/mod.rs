@@ -1,7 +1,7 @@
 //! Objectives: pure functions of gathered tensors. No configuration, no device, no process.
 //!
-//! Every function takes f32 (or f64) and, unless it says otherwise, returns a scalar tensor; callers leave autocast first, because a covariance or a
-//! matrix of logits in bf16 keeps three digits.
+//! Every function takes f32 (or f64) and, unless it says otherwise, returns a scalar tensor; callers leave autocast first, because a
+//! covariance or a matrix of logits in bf16 keeps three digits.
 
 pub mod assignment;
 pub mod barlow;

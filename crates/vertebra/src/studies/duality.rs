@@ -9,9 +9,7 @@ use std::path::PathBuf;
 
 use report::study::{Claim, Group, Line, Page, Plot, Verdict};
 
-use super::compare::{
-    Place, Values, along, in_points, or_nothing, percent, place, plot, usual,
-};
+use super::compare::{Place, Values, along, in_points, or_nothing, percent, place, plot, usual};
 use super::table::{Spread, Table, score, trained};
 use super::{Family, Plan, Record, Study};
 use crate::error::Result;

@@ -81,9 +81,9 @@ impl<'a> Aspects<'a> {
             let Some(mrr) = self.mrr(variant) else { continue };
             let Some(excess) = above(variant) else { continue };
             let chance = mrr.mean - excess.mean;
-            let half = mrr.interval.map_or(String::new(), |[low, high]| {
-                format!(" ± {:.3}", (high - low) / 2.0)
-            });
+            let half = mrr
+                .interval
+                .map_or(String::new(), |[low, high]| format!(" ± {:.3}", (high - low) / 2.0));
             numbers.push(format!("{variant}: MRR {:.3}{half}, by chance {chance:.3}", mrr.mean));
         }
         let told: Vec<Option<Spread>> = self.told().map(above).collect();
@@ -101,7 +101,8 @@ impl<'a> Aspects<'a> {
         } else {
             Verdict::Undecided
         };
-        let claim = "A predictor that is told the action applies it; one that is not stays at chance";
+        let claim =
+            "A predictor that is told the action applies it; one that is not stays at chance";
         Claim { claim: claim.into(), verdict, numbers: or_nothing(numbers) }
     }
 
@@ -167,9 +168,9 @@ impl<'a> Aspects<'a> {
             _ => Verdict::Undecided,
         };
         let numbers = spread.map(|it| {
-            let half = it.interval.map_or(String::new(), |[low, high]| {
-                format!(" ± {:.2}", (high - low) / 2.0)
-            });
+            let half = it
+                .interval
+                .map_or(String::new(), |[low, high]| format!(" ± {:.2}", (high - low) / 2.0));
             format!("Correlation over the runs of a seed, mean over seeds: {:.2}{half}", it.mean)
         });
         let claim = "The better a predictor applies actions, the worse a linear probe does";
@@ -202,7 +203,8 @@ fn correlation(pairs: &[[f64; 2]]) -> Option<f64> {
 
 /// The latest score of the trained encoder.
 fn found(record: &Record, fits: impl Fn(&Score) -> bool) -> Option<f64> {
-    let trained = |it: &&Score| it.encoder == "trained" && it.layer.is_empty() && it.test.is_empty();
+    let trained =
+        |it: &&Score| it.encoder == "trained" && it.layer.is_empty() && it.test.is_empty();
     record.scores.iter().rev().filter(trained).find(|score| fits(score)).map(|score| score.value)
 }
 
@@ -225,9 +227,8 @@ fn groups(plan: &Plan, records: &[Record]) -> Vec<Group> {
     let chance = chance.map(|chance| (chance, "by chance".to_string()));
     let mut groups = Vec::new();
     for axis in plan.axes.iter().filter(|axis| axis.points.len() > 1) {
-        let mrr = plot(plan, axis, &rows, "MRR", |row| {
-            row.scores.get("world mrr").map(|it| it.trained)
-        });
+        let mrr =
+            plot(plan, axis, &rows, "MRR", |row| row.scores.get("world mrr").map(|it| it.trained));
         groups.push(Group {
             title: format!("Against {}", axis.name),
             about: format!(
@@ -237,9 +238,7 @@ fn groups(plan: &Plan, records: &[Record]) -> Vec<Group> {
             plots: [
                 Plot { reference: chance.clone(), ..mrr },
                 plot(plan, axis, &rows, "Linear probe, %", |row| percent(row, "linear top1")),
-                plot(plan, axis, &rows, "Attentive probe, %", |row| {
-                    percent(row, "attentive top1")
-                }),
+                plot(plan, axis, &rows, "Attentive probe, %", |row| percent(row, "attentive top1")),
                 plot(plan, axis, &rows, "R² of the change from both embeddings", |row| {
                     row.scores.get("world r2_mean").map(|it| it.trained)
                 }),

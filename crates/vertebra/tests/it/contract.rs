@@ -15,8 +15,7 @@ use vertebra::training::groups;
 use vertebra::training::optim::{Optimizer, OptimizerConfig};
 
 use crate::{
-    CPU, alone, build, distance, has_places, largest, pairs, tiny_backbones, tiny_methods,
-    two_views,
+    CPU, alone, build, distance, is_masked, largest, pairs, tiny_backbones, tiny_methods, two_views,
 };
 
 /// Sums of f32 in another order: each rounds to 6e-8, and a handful of layers add up.
@@ -125,7 +124,7 @@ fn weights_that_went_through_a_file_give_the_same_loss() {
 fn the_order_of_a_batch_and_of_its_views_changes_nothing() {
     let _alone = alone();
     for (what, config, backbone) in pairs() {
-        if has_places(&config) {
+        if is_masked(&config) {
             continue;
         }
         let views = two_views();

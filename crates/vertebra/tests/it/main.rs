@@ -12,6 +12,7 @@ mod distillation;
 mod frozen;
 mod layering;
 mod layouts;
+mod masked;
 mod parity;
 mod parity_contrastive;
 mod parity_convswin;
@@ -39,7 +40,7 @@ use vertebra::recipe::Recipe;
 use vertebra::training::collective::Alone;
 
 use tiny::{
-    CPU, build, distance, has_places, largest, pairs, tiny_backbones, tiny_methods, two_views,
+    CPU, build, distance, is_masked, largest, pairs, tiny_backbones, tiny_methods, two_views,
 };
 
 /// Torch's generator belongs to the whole process: a test that seeds it holds this while it draws. And one thread is

@@ -76,9 +76,13 @@ fn shrink(method: &mut MethodConfig) {
         }
         MethodConfig::Dino(config) => few_prototypes(&mut config.projector),
         MethodConfig::Ibot(config) => few_prototypes(&mut config.projector),
-        MethodConfig::Supervised(_) => {}
         MethodConfig::Ijepa(config) => config.predictor = SHALLOW,
         MethodConfig::Iwm(config) => config.predictor = SHALLOW,
+        MethodConfig::Mae(config) => {
+            config.decoder = PredictorConfig { width: 24, depth: 1, heads: Some(2) };
+        }
+        MethodConfig::Simmim(config) => config.cell = 1,
+        MethodConfig::Supervised(_) | MethodConfig::Data2vec(_) => {}
     }
 }
 
@@ -92,6 +96,19 @@ fn narrow(head: &mut MlpConfig) {
 fn few_prototypes(head: &mut DinoHeadConfig) {
     head.widths = vec![24, 24, 12];
     head.prototypes = 16;
+}
+
+/// Whether a method draws a mask for each image's place in the batch and for each view, so that their order matters.
+pub fn is_masked(method: &MethodConfig) -> bool {
+    matches!(
+        method,
+        MethodConfig::Ibot(_)
+            | MethodConfig::Mae(_)
+            | MethodConfig::Simmim(_)
+            | MethodConfig::Data2vec(_)
+            | MethodConfig::Ijepa(_)
+            | MethodConfig::Iwm(_)
+    )
 }
 
 /// Every tiny method on every tiny backbone: `(what, config, backbone)`.
@@ -137,11 +154,6 @@ pub fn largest(tensor: &Tensor) -> f64 {
 /// Whether a method can be trained on a backbone.
 pub fn fits(method: &MethodConfig, backbone: &BackboneConfig) -> bool {
     method.check(&inputs(method, backbone)).is_ok()
-}
-
-/// Whether a loss depends on the order of images and views: masks are drawn for an image's place in the batch, and a source is no target.
-pub fn has_places(method: &MethodConfig) -> bool {
-    matches!(method, MethodConfig::Ibot(_) | MethodConfig::Ijepa(_) | MethodConfig::Iwm(_))
 }
 
 /// Two views of which nothing else is known, but where a method wants one, or wants them aligned.

@@ -10,7 +10,7 @@ use tch::{Tensor, nn};
 use super::block::Block;
 use super::{Shape, VitConfig, gather, sincos};
 use crate::error::{Error, Result};
-use crate::models::layers::{LayerNorm, Linear, truncated_normal};
+use crate::models::layers::{LayerNorm, Linear, SMALL};
 
 /// The size of a predictor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,8 +135,7 @@ impl Predictor {
     pub fn new(path: &nn::Path, spec: PredictorSpec) -> Self {
         let PredictorSpec { inputs, outputs, width, depth, heads, .. } = spec;
         let shape = Shape { width, depth, heads, mlp: 4 * width };
-        let mut mask_token = path.zeros("mask_token", &[1, 1, width]);
-        truncated_normal(&mut mask_token, 0.02);
+        let mask_token = path.var("mask_token", &[1, 1, width], SMALL);
         let config = VitConfig::default();
         Self {
             spec,
@@ -203,11 +202,9 @@ impl Action {
         match conditioning {
             Conditioning::None => Self::None,
             Conditioning::Sequence => {
-                let mut weight = path.zeros("weight", &[actions, width]);
-                truncated_normal(&mut weight, 0.02);
+                let weight = path.var("weight", &[actions, width], SMALL);
                 // Without a name of its own, a token of value 0 would say nothing of which number it is.
-                let mut bias = path.zeros("bias", &[actions, width]);
-                truncated_normal(&mut bias, 0.02);
+                let bias = path.var("bias", &[actions, width], SMALL);
                 Self::Sequence { weight, bias }
             }
             Conditioning::Feature => Self::Feature([

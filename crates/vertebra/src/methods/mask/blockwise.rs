@@ -10,7 +10,7 @@ const TRIES: usize = 10;
 /// The hidden patches of one image, row by row: true where hidden. With `probability` a share of `ratio` (uniform from
 /// the first to the second) is hidden, else nothing; blocks that do not fit any more can leave a little less.
 ///
-/// `at` is the image's address: seed, step (as the epoch), place in the step's batch (as the sample) and view.
+/// `at` is the image's address, see [`address`](super::address).
 pub fn hidden(
     rows: usize,
     columns: usize,
