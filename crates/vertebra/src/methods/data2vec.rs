@@ -19,7 +19,7 @@ use super::network::{Network, Teacher};
 use super::{Batch, Context, Inputs, Loss, Method, Progress, expect, expect_positive};
 use crate::error::Result;
 use crate::models::heads::MlpConfig;
-use crate::models::layers::{Linear, SMALL};
+use crate::models::layers::{Linear, NARROW};
 use crate::models::{Backbone, Mode, no_tap};
 use crate::objectives::health::Symptom;
 use crate::objectives::reconstruction;
@@ -108,7 +108,7 @@ impl Data2vec {
             .expect("a copy has the names of its original");
         let (shape, vit) = inputs.backbone.transformer().expect("a checked backbone is a ViT");
         let path = network.root();
-        let mask_token = path.var("mask_token", &[shape.width], SMALL);
+        let mask_token = path.var("mask_token", &[shape.width], NARROW);
         let predictor = Linear::transformer(&(&path / "predictor"), shape.width, shape.width);
         let first_block = (shape.depth as usize).saturating_sub(config.top_blocks);
         let config = config.clone();

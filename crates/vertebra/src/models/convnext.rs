@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
-use super::layers::{LayerNorm, SMALL};
+use super::layers::{LayerNorm, NARROW};
 use super::{Backbone, Features, Mode, Tap};
 
 /// What a ConvNeXt may be asked for beyond its size.
@@ -269,7 +269,7 @@ impl Conv {
     }
 
     fn new(path: &nn::Path, shape: [i64; 4], stride: i64, padding: i64, groups: i64) -> Self {
-        let weight = path.var("weight", &shape, SMALL);
+        let weight = path.var("weight", &shape, NARROW);
         let bias = path.var("bias", &[shape[0]], Init::Const(0.0));
         Self { weight, bias, stride, padding, groups }
     }
@@ -290,7 +290,7 @@ struct Matrix {
 impl Matrix {
     fn new(path: &nn::Path, inputs: i64, outputs: i64, conv: bool) -> Self {
         let shape = [outputs, inputs, 1, 1];
-        let weight = path.var("weight", if conv { &shape } else { &shape[..2] }, SMALL);
+        let weight = path.var("weight", if conv { &shape } else { &shape[..2] }, NARROW);
         Self { weight, bias: path.var("bias", &[outputs], Init::Const(0.0)) }
     }
 

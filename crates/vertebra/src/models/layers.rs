@@ -152,7 +152,7 @@ impl Linear {
 
     /// Transformers' choice: weights normal with std 0.02, bias 0. (Their codes cut at ±2, a hundred stds: nowhere.)
     pub fn transformer(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
-        let weight = path.var("weight", &[outputs, inputs], SMALL);
+        let weight = path.var("weight", &[outputs, inputs], NARROW);
         let bias = Some(path.var("bias", &[outputs], Init::Const(0.0)));
         Self { weight, bias, frozen: None }
     }
@@ -164,7 +164,7 @@ impl Linear {
 
     /// The same without a bias.
     pub fn unbiased(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
-        let weight = path.var("weight", &[outputs, inputs], SMALL);
+        let weight = path.var("weight", &[outputs, inputs], NARROW);
         Self { weight, bias: None, frozen: None }
     }
 
@@ -224,7 +224,7 @@ impl LayerNorm {
 }
 
 /// Where the weights of transformers begin: normal with std 0.02.
-pub const SMALL: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
+pub const NARROW: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
 
 /// Fills with normal numbers of the given std, those beyond two stds drawn by inversion within the bounds.
 pub fn truncated_normal(target: &mut Tensor, std: f64) {

@@ -6,7 +6,7 @@ use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
 
 use super::{Linear, Version};
-use crate::models::layers::SMALL;
+use crate::models::layers::NARROW;
 
 /// The largest logit scale of the second version is ln 100.
 const LARGEST_SCALE: f64 = 2.0 * LN_10;
@@ -48,7 +48,7 @@ impl Attention {
         let likeness = match version {
             Version::V1 => {
                 let rows = (2 * side - 1) * (2 * side - 1);
-                let table = path.var("relative_position_bias_table", &[rows, heads], SMALL);
+                let table = path.var("relative_position_bias_table", &[rows, heads], NARROW);
                 let qkv = Linear::transformer(&(path / "qkv"), width, 3 * width);
                 Likeness::Product { qkv, table }
             }
@@ -112,7 +112,7 @@ impl Cosine {
     /// The MLP over offsets has 512 hidden channels, as published.
     fn new(path: &nn::Path, width: i64, heads: i64, side: i64) -> Self {
         let cpb = path / "cpb_mlp";
-        let qkv = (path / "qkv").var("weight", &[3 * width, width], SMALL);
+        let qkv = (path / "qkv").var("weight", &[3 * width, width], NARROW);
         Self {
             qkv,
             q_bias: path.var("q_bias", &[width], Init::Const(0.0)),

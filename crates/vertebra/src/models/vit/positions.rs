@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::VitConfig;
-use crate::models::layers::SMALL;
+use crate::models::layers::NARROW;
 
 /// What is added to the tokens of patches to tell where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(super) fn of(path: &nn::Path, placed: i64, config: &VitConfig, width: i64) -
     let grid = config.grid();
     let shape = [1, placed + grid * grid, width];
     if config.positions == Positions::Learned {
-        return path.var("pos_embed", &shape, SMALL);
+        return path.var("pos_embed", &shape, NARROW);
     }
     let fixed = path.zeros_no_train("pos_embed", &shape);
     tch::no_grad(|| fixed.narrow(1, placed, grid * grid).copy_(&sincos(grid, grid, width)));

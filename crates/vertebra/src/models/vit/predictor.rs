@@ -10,7 +10,7 @@ use tch::{Tensor, nn};
 use super::block::Block;
 use super::{Shape, VitConfig, gather, sincos};
 use crate::error::{Error, Result};
-use crate::models::layers::{LayerNorm, Linear, SMALL};
+use crate::models::layers::{LayerNorm, Linear, NARROW};
 
 /// The size of a predictor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ impl Predictor {
     pub fn new(path: &nn::Path, spec: PredictorSpec) -> Self {
         let PredictorSpec { inputs, outputs, width, depth, heads, .. } = spec;
         let shape = Shape { width, depth, heads, mlp: 4 * width };
-        let mask_token = path.var("mask_token", &[1, 1, width], SMALL);
+        let mask_token = path.var("mask_token", &[1, 1, width], NARROW);
         let config = VitConfig::default();
         Self {
             spec,
@@ -202,9 +202,9 @@ impl Action {
         match conditioning {
             Conditioning::None => Self::None,
             Conditioning::Sequence => {
-                let weight = path.var("weight", &[actions, width], SMALL);
+                let weight = path.var("weight", &[actions, width], NARROW);
                 // Without a name of its own, a token of value 0 would say nothing of which number it is.
-                let bias = path.var("bias", &[actions, width], SMALL);
+                let bias = path.var("bias", &[actions, width], NARROW);
                 Self::Sequence { weight, bias }
             }
             Conditioning::Feature => Self::Feature([
