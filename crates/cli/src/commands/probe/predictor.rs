@@ -115,10 +115,11 @@ fn tasks(words: &[String]) -> anyhow::Result<Vec<NamedTask>> {
 
 fn refuse_options(probe: &Probe, settings: &Map<String, Value>) -> anyhow::Result<()> {
     let shifted = !probe.shift.is_empty() || probe.corruptions.is_some();
-    if shifted || probe.layers != Layers::Pooled || probe.save.is_some() {
+    if shifted || probe.layers != Layers::Pooled || probe.save.is_some() || probe.only_random {
         return Err(usage(
-            "predictor knows no --shift, --corruptions, --layers and --save".into(),
-            "the protocols of features know the first three, and finetune the last",
+            "predictor knows no --shift, --corruptions, --layers, --save and --only-random".into(),
+            "the protocols of features know the first three, and finetune the others; a fresh predictor is one of the \
+             modes",
         ));
     }
     if !probe.tasks.is_empty() && settings.contains_key("modes") {

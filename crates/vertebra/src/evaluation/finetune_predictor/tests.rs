@@ -133,9 +133,10 @@ fn moved(mode: TuningMode) -> (BTreeMap<String, f64>, BTreeMap<String, f64>) {
     let (world, mut config) = (world(&spec), quick());
     let tuning = &mut config.finetune;
     (tuning.warmup, tuning.weight_decay, tuning.epochs, tuning.batch) = (0.0, 0.0, 1, 48);
-    let learner = Learner::new(&job(&world, &spec, mode, &config, true), &[8], 0).unwrap();
-    let before = (copies(&learner.encoder_and_heads()), copies(&learner.of_predictor()));
     let task = Supervised::new(&source(48, "train"), &source(8, "test")).unwrap();
+    let job = job(&world, &spec, mode, &config, true);
+    let learner = Learner::new(&job, &[task.classes], 0).unwrap();
+    let before = (copies(&learner.encoder_and_heads()), copies(&learner.of_predictor()));
     let (setting, mut quiet) = (Setting { lr: 0.01, layer_decay: 1.0 }, |_, _, _| {});
     let mut epochs = Epochs::new(1, &mut quiet);
     assert!(learner.tune(&[task.train], setting, &config.finetune, 0, &mut epochs).unwrap());
@@ -237,7 +238,7 @@ fn the_encoder_alone_is_fine_tuning() {
 }
 
 #[test]
-fn a_rate_is_chosen_and_each_mode_learns() {
+fn a_rate_is_chosen_and_a_layer_decay_where_an_encoder_learns() {
     let spec = spec(Conditioning::Sequence);
     let world = world(&spec);
     let mut config = quick();
@@ -258,6 +259,24 @@ fn a_rate_is_chosen_and_each_mode_learns() {
     );
     // Two settings or four, then the chosen one, two epochs each.
     assert_eq!(told.last().map(|&(done, all, _)| (done, all)), Some((32, 32)));
+}
+
+#[test]
+fn with_every_mode_and_head_the_loss_falls() {
+    let spec = spec(Conditioning::Feature);
+    let world = world(&spec);
+    for head in [TuningHead::Linear, TuningHead::Attentive] {
+        let mut config = FinetunePredictorConfig { head, ..quick() };
+        let tuning = &mut config.finetune;
+        (tuning.epochs, tuning.crop, tuning.flip) = (6, [1.0, 1.0], 0.0);
+        let mut losses = Vec::new();
+        let (train, test) = (source(48, "train"), source(8, "test"));
+        let tell = &mut |_, _, loss| losses.push(loss);
+        evaluate(&world, &spec, &train, &test, &config, tell).unwrap();
+        for (mode, losses) in TuningMode::ALL.iter().zip(losses.chunks(6)) {
+            assert!(losses[5] < losses[0], "{mode:?} under {head:?}: {losses:?}");
+        }
+    }
 }
 
 #[test]
