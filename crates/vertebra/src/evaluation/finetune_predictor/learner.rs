@@ -131,12 +131,11 @@ impl<'a> Learner<'a> {
 
     /// What heads read: tokens `[n, T, D]`, the predictor's where there is one, and one vector of each image `[n, D]`.
     pub(super) fn features(&self, task: usize, images: &Tensor, mode: Mode) -> (Tensor, Tensor) {
-        let seen = match &self.encoder {
-            Some(own) => own.backbone.forward(images, mode, &mut no_tap),
-            None => {
-                let frozen = &self.world.encoder.backbone;
-                tch::no_grad(|| frozen.forward(images, Mode::Eval, &mut no_tap))
-            }
+        let seen = if let Some(own) = &self.encoder {
+            own.backbone.forward(images, mode, &mut no_tap)
+        } else {
+            let frozen = &self.world.encoder.backbone;
+            tch::no_grad(|| frozen.forward(images, Mode::Eval, &mut no_tap))
         };
         let tokens = seen.tokens.expect("the encoder of a world model is a transformer");
         let Some(own) = &self.predictor else { return (tokens, seen.pooled) };
