@@ -1,3 +1,5 @@
+mod predictor;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +27,8 @@ use crate::show::{Progress, Screen};
 ///
 /// The network of the first encoder with random weights is judged beside them, because a score without that baseline says
 /// little. Encoders are compared in pairs, on the same test images. `attentive` reads all places of an image, and
-/// `finetune` trains a copy of the network.
+/// `finetune` trains a copy of the network. `predictor` tunes what a world model has beside its encoder, which stays frozen,
+/// and its controls.
 #[derive(clap::Args)]
 pub struct Probe {
     /// How to judge.
@@ -38,8 +41,17 @@ pub struct Probe {
     #[arg(long, value_name = "URI")]
     train: Option<String>,
     /// Images to be tested on.
-    #[arg(long, value_name = "URI")]
-    test: String,
+    #[arg(long, value_name = "URI", required_unless_present = "tasks")]
+    test: Option<String>,
+    /// A task among several that share one predictor (predictor): its name, images to learn from, images to be tested on.
+    /// Repeatable.
+    #[arg(
+        long = "task",
+        num_args = 3,
+        value_names = ["NAME", "TRAIN", "TEST"],
+        conflicts_with_all = ["train", "test"]
+    )]
+    tasks: Vec<String>,
     /// Another test set, with the same classes or some of them: how well does it hold out of distribution? Repeatable.
     #[arg(long, value_name = "NAME=URI")]
     shift: Vec<String>,
@@ -87,6 +99,7 @@ enum Name {
     LabelFree,
     Attentive,
     Finetune,
+    Predictor,
 }
 
 /// An encoder to be judged, and where its features are kept.
@@ -99,6 +112,9 @@ struct Contender {
 impl Probe {
     pub fn run(self) -> anyhow::Result<()> {
         let settings = self.settings()?;
+        if self.protocol == Name::Predictor {
+            return predictor::run(&self, &settings);
+        }
         let screen = Screen::quiet(self.json);
         let task = self.task()?;
         let contenders = self.contenders()?;
@@ -144,7 +160,13 @@ impl Probe {
 
     fn task(&self) -> anyhow::Result<Task> {
         let open = |uri: &str| pixels::source::open(uri).map_err(Error::from);
-        let test = open(&self.test)?;
+        let Some(test) = &self.test else {
+            return Err(usage(
+                "--task is for predictor".into(),
+                "other protocols take --train URI --test URI",
+            ));
+        };
+        let test = open(test)?;
         let train = match &self.train {
             Some(uri) => open(uri)?,
             None if self.protocol.learns() => {
@@ -292,7 +314,7 @@ impl Name {
             Self::Retrieval => "retrieval",
             Self::Clustering => "clustering",
             Self::LabelFree => "label_free",
-            Self::Attentive | Self::Finetune => return None,
+            Self::Attentive | Self::Finetune | Self::Predictor => return None,
         })
     }
 }

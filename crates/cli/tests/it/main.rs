@@ -4,6 +4,7 @@ mod bad_images;
 mod bad_input;
 mod features;
 mod full_disk;
+mod predictor;
 mod program;
 mod resume;
 mod study;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Encoder, Epochs, Outcome, Supervised, best, split};
 use crate::error::{Error, Result};
+pub(crate) use block::Probes;
 use tokens::Tokens;
 use train::{answer, fit, judge};
 

@@ -10,6 +10,7 @@ pub mod clustering;
 pub mod encoder;
 pub mod features;
 pub mod finetune;
+pub mod finetune_predictor;
 pub mod knn;
 pub mod label_free;
 pub mod linear;
@@ -23,6 +24,7 @@ mod selection;
 pub mod statistics;
 mod supervised;
 mod task;
+mod tuning;
 pub mod views;
 pub mod world_model;
 
@@ -32,12 +34,13 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 pub use attentive::AttentiveConfig;
+pub(crate) use attentive::Probes;
 pub(crate) use classification::{Fitted, Origin, judge, right};
 pub use clustering::ClusteringConfig;
 pub(crate) use encoder::identity;
 pub(crate) use features::POOLED;
 pub use features::{Cached, Encoder, ExtractOptions, FeatureTable, Layers};
-pub use finetune::FinetuneConfig;
+pub use finetune_predictor::{FinetunePredictorConfig, TuningMode};
 pub use knn::KnnConfig;
 pub use label_free::LabelFreeConfig;
 pub use linear::LinearConfig;
@@ -55,6 +58,8 @@ pub(crate) use statistics::{
 };
 pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
 pub(crate) use task::{Labelled, Task, Test, labelled};
+pub use tuning::FinetuneConfig;
+pub(crate) use tuning::{Setting, Training, adamw, answers, judged, linear_classifier, train};
 pub use world_model::WorldModel;
 
 /// A way of judging frozen features with labels, and its settings.

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 use super::{Encoder, encoder};
 use crate::error::{Error, Result};
-use crate::models::vit::predictor::{Places, Predictor};
+use crate::models::vit::predictor::{Conditioning, Places, Predictor};
 use crate::models::{named_variables, weights};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
@@ -68,11 +68,22 @@ impl WorldModel {
     /// The encoder's tokens of whole images, those of a prefix first, `[n, prefix + T, D]` in f32, and the places of all patches, seen
     /// and asked for. `images`: `[n, C, S, S]`, normalised.
     pub fn whole(&self, images: &Tensor) -> Result<(Tensor, Places)> {
-        let tokens = self.encoder.tokens_of(images)?;
+        Ok((self.encoder.tokens_of(images)?, self.places(images)))
+    }
+
+    /// The places of all patches of `images` `[n, C, S, S]`, seen and asked for.
+    pub fn places(&self, images: &Tensor) -> Places {
         let grid = [images.size()[2] / self.patch, images.size()[3] / self.patch];
-        let all = Tensor::arange(grid[0] * grid[1], (Kind::Int64, tokens.device()));
+        let all = Tensor::arange(grid[0] * grid[1], (Kind::Int64, images.device()));
         let all = all.unsqueeze(0).expand([images.size()[0], -1], false);
-        Ok((tokens, Places { grid, seen: all.shallow_clone(), asked: all }))
+        Places { grid, seen: all.shallow_clone(), asked: all }
+    }
+
+    /// Nothing to do, of `n` images: zeros `[n, A]`. `None` for a predictor that is told nothing.
+    pub fn null_action(&self, n: i64) -> Option<Tensor> {
+        let spec = self.predictor.spec();
+        let told = spec.conditioning != Conditioning::None;
+        told.then(|| Tensor::zeros([n, spec.actions], (Kind::Float, self.encoder.device)))
     }
 
     /// What the predictor says of the places asked for, `[n, M, outputs]` in f32. `context`: tokens of the encoder at the places seen,

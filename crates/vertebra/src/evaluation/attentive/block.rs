@@ -21,13 +21,13 @@ const EPSILON: f64 = 1e-5;
 const INITIAL_STD: f64 = 0.02;
 
 /// Probes of one shape, each with parameters of its own.
-pub(super) struct Probes {
+pub(crate) struct Probes {
     heads: i64,
-    pub(super) each: Vec<Probe>,
+    pub(crate) each: Vec<Probe>,
 }
 
 /// The parameters of one. D is the width of the tokens, K the number of classes.
-pub(super) struct Probe {
+pub(crate) struct Probe {
     /// `[1, 1, D]`
     query: Tensor,
     norm1: Affine,
@@ -52,7 +52,7 @@ struct Affine {
 
 impl Probes {
     /// `count` probes with the same initial weights from `seed`.
-    pub(super) fn random(
+    pub(crate) fn random(
         count: usize,
         width: i64,
         classes: usize,
@@ -66,7 +66,7 @@ impl Probes {
     }
 
     /// `tokens` `[n, T, D]` → the logits of each probe, `[n, K]`.
-    pub(super) fn logits(&self, tokens: &Tensor) -> Vec<Tensor> {
+    pub(crate) fn logits(&self, tokens: &Tensor) -> Vec<Tensor> {
         let width = tokens.size()[2];
         let x = tokens.layer_norm([width], None::<&Tensor>, None::<&Tensor>, EPSILON, true);
         let looks: Vec<Tensor> = self.each.iter().map(|probe| probe.looks(self.heads)).collect();
@@ -131,7 +131,7 @@ impl Probe {
     }
 
     /// Its parameters, named as the authors' are; `key` and `value` are the halves of their `kv`.
-    pub(super) fn named(&self) -> Vec<(&'static str, &Tensor)> {
+    pub(crate) fn named(&self) -> Vec<(&'static str, &Tensor)> {
         vec![
             ("query_tokens", &self.query),
             ("norm1.weight", &self.norm1.weight),

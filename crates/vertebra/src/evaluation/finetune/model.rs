@@ -3,18 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pixels::draw::{Draw, Purpose};
-use pixels::loader::prepared;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::evaluation::{Answers, Encoder, LabelledImages, identity, label_tensor};
-use crate::hardware;
+use crate::evaluation::{Answers, Encoder, LabelledImages, answers, identity, linear_classifier};
 use crate::models::{Mode, no_tap};
 use crate::training::checkpoint::{Checkpoint, EncoderSpec, Header};
-
-/// Standard deviation of the classifier's initial weights, as in the linear probe; its bias starts at 0.
-const INITIAL_STD: f64 = 0.01;
 
 /// What fine-tuning made.
 pub struct Tuned {
@@ -40,14 +34,11 @@ impl Tuned {
         seed: u64,
     ) -> Result<Self> {
         let encoder = Encoder { name: "tuned".into(), ..encoder.copied(spec)? };
-        let shape = [classes as i64, encoder.backbone.width()];
-        let mut stream = Draw::of_seed(seed).stream(Purpose::Training);
-        let values: Vec<f32> =
-            (0..shape[0] * shape[1]).map(|_| (stream.normal() * INITIAL_STD) as f32).collect();
-        let on = |tensor: Tensor| tensor.to_device(encoder.device).set_requires_grad(true);
+        let [weight, bias] =
+            linear_classifier(classes, encoder.backbone.width(), seed, encoder.device);
         Ok(Self {
-            weight: on(Tensor::from_slice(&values).view(shape)),
-            bias: on(Tensor::zeros([shape[0]], (Kind::Float, Device::Cpu))),
+            weight,
+            bias,
             encoder,
             spec: spec.clone(),
             classes: Vec::new(),
@@ -101,35 +92,7 @@ impl Tuned {
 
     /// What it says of all images that can be read, prepared as for a frozen encoder; `None` where that is not finite.
     pub(super) fn answers(&self, images: &LabelledImages, batch: usize) -> Result<Option<Answers>> {
-        let encoder = &self.encoder;
-        let (source, samples) = (images.source.clone(), images.samples.clone());
-        let ways = encoder.ways(batch, hardware::cores(), None);
-        let batches = prepared(source, Some(samples), &encoder.preprocess, ways)?;
-        let (mut answers, mut labels) = (Vec::new(), Vec::<u32>::new());
-        let mut first_skipped = None;
-        for made in batches {
-            let mut made = made?;
-            let skipped = std::mem::take(&mut made.skipped);
-            first_skipped = first_skipped.or(skipped.into_iter().next());
-            if made.samples.is_empty() {
-                continue;
-            }
-            let images = encoder.images_of(&made);
-            let logits = tch::no_grad(|| self.logits(&images, Mode::Eval));
-            answers.push(logits.log_softmax(-1, Kind::Float).to_device(Device::Cpu));
-            labels.extend(made.labels.into_iter().flatten());
-        }
-        if answers.is_empty() {
-            let problem = first_skipped
-                .map_or(String::new(), |it| format!("; the first, {}: {}", it.name, it.problem));
-            return Err(super::usage(
-                &format!("none of the labelled images could be read{problem}"),
-                "check that these are images, and that they may be read",
-            ));
-        }
-        let log_probabilities = Tensor::cat(&answers, 0);
-        let sound = log_probabilities.isfinite().all().int64_value(&[]) == 1;
-        Ok(sound.then(|| Answers { log_probabilities, labels: label_tensor(&labels, Device::Cpu) }))
+        answers(&self.encoder, images, batch, &|images| self.logits(images, Mode::Eval))
     }
 
     /// After the last step: the fingerprint of the new weights.

@@ -7,6 +7,7 @@ use pixels::source::{SourceError, Stored, picked};
 use tch::{Device, Kind, Tensor};
 
 use super::*;
+use crate::evaluation::tuning::subset;
 use crate::evaluation::{encoder, identity};
 use crate::models::resnet::{ResNetConfig, Stem};
 use crate::models::vit::{Pool, VitConfig};

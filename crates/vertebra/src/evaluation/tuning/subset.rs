@@ -9,7 +9,7 @@ use crate::evaluation::LabelledImages;
 const FEW: u64 = 1;
 
 /// The images that `shots` or `fraction` leave, drawn class by class from `seed`; in their old order.
-pub(super) fn subset(
+pub(crate) fn subset(
     images: &LabelledImages,
     config: &FinetuneConfig,
     seed: u64,
