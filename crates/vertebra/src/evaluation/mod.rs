@@ -55,7 +55,7 @@ pub(crate) use statistics::{
 };
 pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
 pub(crate) use task::{Labelled, Task, Test, labelled};
-pub use world_model::WorldModel;
+pub use world_model::{WorldConfig, WorldModel};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,6 +190,7 @@ pub(crate) fn plain_score(
         unit: Unit::Share,
         layer: String::new(),
         test: String::new(),
+        task: String::new(),
     }
 }
 
