@@ -109,7 +109,7 @@ impl Screen {
                 println!("{}", json!({ "score": score }));
                 continue;
             }
-            let place = [&score.layer, &score.test].map(|name| match name.as_str() {
+            let place = [&score.layer, &score.task, &score.test].map(|name| match name.as_str() {
                 "" => String::new(),
                 name => format!(" {name}"),
             });
@@ -203,10 +203,12 @@ fn figures(line: &JournalLine) -> String {
             | "embedding_std"
             | "grad_norm"
             | "sample_contrastive"
+            | "mrr_chance"
             | "dimension_contrastive" => continue,
             "representation_rank" => "rank y",
             "embedding_rank" => "rank z",
             "knn" => "k-NN",
+            "r2_mean" => "R²",
             other => other,
         };
         words.push(format!("{short} {value:.3}"));

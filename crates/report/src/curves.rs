@@ -8,7 +8,7 @@ use crate::plot::{Chart, Series};
 use crate::record::JournalLine;
 
 /// Values of the journal that are not parts of the loss.
-const HEALTH: [&str; 10] = [
+const HEALTH: [&str; 13] = [
     "grad_norm",
     "representation_std",
     "representation_rank",
@@ -19,6 +19,9 @@ const HEALTH: [&str; 10] = [
     "sample_contrastive",
     "dimension_contrastive",
     "prototypes",
+    "mrr",
+    "mrr_chance",
+    "r2_mean",
 ];
 
 /// The section's charts, in groups under their own titles.
@@ -28,6 +31,7 @@ pub(crate) fn render(journal: &[JournalLine]) -> Markup {
         (group("Parts of the loss", &parts(journal)))
         (group("Optimisation", &optimisation(journal)))
         (group("Health", &health(journal)))
+        (group("World model", &world_model(journal)))
         (group("Speed", &speed(journal)))
     }
 }
@@ -106,6 +110,23 @@ fn health(journal: &[JournalLine]) -> Vec<Chart> {
         Chart {
             note: "Top-1 of a k-NN on the representations, with labels.".into(),
             ..line("k-NN during training, %", journal, |l| l.values.get("knn").map(|v| v * 100.0))
+        },
+    ]
+}
+
+/// What a predictor knows of colours, along training.
+fn world_model(journal: &[JournalLine]) -> Vec<Chart> {
+    let chance = journal.iter().rev().find_map(|line| line.values.get("mrr_chance")).copied();
+    vec![
+        Chart {
+            from_zero: true,
+            reference: chance.map(|chance| (chance, "told nothing".to_owned())),
+            note: "Whether the predictor applies a change of colour that it is told: 1 is always right.".into(),
+            ..line("Mean reciprocal rank", journal, |l| l.values.get("mrr").copied())
+        },
+        Chart {
+            note: "How well changes of colour can be read from the features, by a linear map: 1 is perfectly.".into(),
+            ..line("R² of the colours", journal, |l| l.values.get("r2_mean").copied())
         },
     ]
 }

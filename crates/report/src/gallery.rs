@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::plot;
-use crate::record::{EmbeddingMap, NeighbourRow, Picture, ViewRow};
+use crate::record::{EmbeddingMap, Imagination, Imagined, NeighbourRow, Picture, ViewRow};
 use crate::words::count;
 
 /// Colours of the palette. As discs and as squares they tell twenty classes apart; nobody tells more.
@@ -46,6 +46,37 @@ pub(crate) fn neighbours(rows: &[NeighbourRow]) -> Markup {
                     b { "Query" } br; (row.query.label.as_deref().unwrap_or(&row.query.caption))
                 }))
                 @for neighbour in &row.neighbours { (neighbour_of(&row.query, neighbour)) }
+            }
+        }
+    }
+}
+
+/// One row for each image: itself, then for each question its true answer above what is nearest to the prediction, framed as
+/// neighbours are.
+pub(crate) fn imagination(found: &Imagination) -> Markup {
+    let asked = found.rows.iter().flat_map(|row| &row.asked);
+    let (all, right) = (asked.clone().count(), asked.filter(|it| it.right).count());
+    html! {
+        p { (found.about) }
+        p { (right) " of " (all) " are right (" span.good { "✓" } "); the others are marked " span.bad { "✗" } "." }
+        @for row in &found.rows {
+            div.row.scroll tabindex="0" role="region" aria-label={ "Imagined from " (row.source.caption) } {
+                (picture(&row.source, "Source image", "source", &html! { b { "Given" } br; (row.source.caption) }))
+                @for asked in &row.asked { (answer(asked)) }
+            }
+        }
+    }
+}
+
+fn answer(asked: &Imagined) -> Markup {
+    let (class, mark) = if asked.right { ("good", "✓ ") } else { ("bad", "✗ ") };
+    html! {
+        div.answer {
+            (picture(&asked.truth, "True answer", "truth", &html! { b { (asked.truth.caption) } }))
+            @for (place, found) in asked.found.iter().enumerate() {
+                @let class = if place == 0 { class } else { "plain" };
+                @let mark = if place == 0 { mark } else { "" };
+                (picture(found, "Nearest to the prediction", class, &html! { b { (mark) } (found.caption) }))
             }
         }
     }

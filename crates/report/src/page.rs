@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::record::{RunInfo, write_atomically};
+use crate::record::{Imagination, RunInfo, write_atomically};
 use crate::words::{count, date, duration};
 use crate::{ReportError, Run, curves, gallery, scores};
 
@@ -45,7 +45,7 @@ pub fn render(run: &Run) -> String {
             (head(title, "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"))
             body {
                 (header(run, &info, title))
-                (contents())
+                (contents(imagination(run).is_some()))
                 main { (sections(run)) }
                 footer { "Written by vertebra" @if !info.version.is_empty() { " " (info.version) } "." }
                 script { (PreEscaped(HOVER)) }
@@ -102,13 +102,19 @@ fn facts(run: &Run, info: &RunInfo) -> Markup {
     }
 }
 
-fn contents() -> Markup {
+fn imagination(run: &Run) -> Option<&Imagination> {
+    run.gallery.as_ref().map(|gallery| &gallery.imagination).filter(|it| !it.is_empty())
+}
+
+/// Only world models imagine.
+fn contents(imagines: bool) -> Markup {
     html! {
         nav aria-label="Contents" {
             @for (id, name) in [
                 ("scores", "Scores"), ("training", "Training"), ("views", "Views"),
-                ("neighbours", "Neighbours"), ("map", "Map"), ("recipe", "Recipe"), ("provenance", "Provenance"),
-            ] { a href={ "#" (id) } { (name) } }
+                ("neighbours", "Neighbours"), ("imagination", "Imagination"), ("map", "Map"), ("recipe", "Recipe"),
+                ("provenance", "Provenance"),
+            ].into_iter().filter(|(id, _)| *id != "imagination" || imagines) { a href={ "#" (id) } { (name) } }
         }
     }
 }
@@ -129,6 +135,9 @@ fn sections(run: &Run) -> Markup {
             views.map(|rows| gallery::views(rows)), "No views: gallery.json is missing or has none."))
         (section("neighbours", "Nearest neighbours", "Which images the encoder finds most alike, nearest first.",
             rows.map(|rows| gallery::neighbours(rows)), "No neighbours: gallery.json is missing or has none."))
+        @if let Some(found) = imagination(run) {
+            (section("imagination", "What the predictor imagines", "", Some(gallery::imagination(found)), ""))
+        }
         (section("map", "Map of the representations", "Each mark is an image; near marks are alike to the encoder.",
             map.map(gallery::map), "No map: gallery.json is missing or has none."))
         (section("recipe", "Recipe", "",

@@ -36,7 +36,8 @@ pub struct JournalLine {
     /// The loss's parts under their own names (`invariance`, `variance`...), the norm of the gradient
     /// (`grad_norm`), and the health keys: `representation_std`, `representation_rank`, `embedding_std`,
     /// `embedding_rank`, `knn` (top-1 with labels, 0 to 1), `width` (dimensions of the embedding), and of the embedding with
-    /// rows of length 1 `sample_contrastive`, `dimension_contrastive` (Garrido 2023, per pair).
+    /// rows of length 1 `sample_contrastive`, `dimension_contrastive` (Garrido 2023, per pair). Of a world model: `mrr` (does its
+    /// predictor apply an action?), `mrr_chance` beside it, and `r2_mean` (do its features keep the colours?).
     #[serde(flatten, deserialize_with = "numbers_only")]
     pub values: BTreeMap<String, f64>,
 }
@@ -70,6 +71,9 @@ pub struct Score {
     /// The shifted or corrupted test set; empty for the task's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub test: String,
+    /// Another labelled task than the recipe's own, by the name that the recipe gives it; empty for its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task: String,
 }
 
 /// How a score's value is read.
@@ -136,6 +140,42 @@ pub struct Gallery {
     pub views: Vec<ViewRow>,
     pub neighbours: Vec<NeighbourRow>,
     pub map: Option<EmbeddingMap>,
+    /// Of a world model: what its predictor imagines.
+    #[serde(skip_serializing_if = "Imagination::is_empty")]
+    pub imagination: Imagination,
+}
+
+/// What a predictor imagines, made visible by the nearest of what there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Imagination {
+    /// What one sees, in plain words.
+    pub about: String,
+    pub rows: Vec<ImaginedRow>,
+}
+
+impl Imagination {
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// An image, and what was asked of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImaginedRow {
+    pub source: Picture,
+    pub asked: Vec<Imagined>,
+}
+
+/// One question, its true answer and the pictures nearest to the prediction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Imagined {
+    /// The caption says what was asked for.
+    pub truth: Picture,
+    /// Nearest first.
+    pub found: Vec<Picture>,
+    /// Whether the first of them is the true answer.
+    pub right: bool,
 }
 
 /// An image and its random views.

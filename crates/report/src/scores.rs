@@ -52,13 +52,13 @@ pub(crate) fn render(scores: &[Score]) -> Markup {
     }
 }
 
-/// One row for each protocol, version, metric, layer, test set and encoder; the latest of equal ones stands. The
+/// One row for each task, protocol, version, metric, layer, test set and encoder; the latest of equal ones stands. The
 /// baseline has a row of its own only where nothing stands beside it. This run's encoder comes first.
 fn compare(scores: &[Score]) -> Vec<Comparison<'_>> {
     let mut latest: BTreeMap<_, BTreeMap<&str, &Score>> = BTreeMap::new();
     for score in scores {
         let what = (&score.protocol, score.version, &score.metric);
-        let key = (what, &score.layer, &score.test);
+        let key = (&score.task, what, &score.layer, &score.test);
         latest.entry(key).or_default().insert(&score.encoder, score);
     }
     let mut rows: Vec<Comparison> = latest
@@ -94,7 +94,8 @@ impl Comparison<'_> {
             .unwrap_or_default();
         let value = format!("{}{}", score.value_in_words(), score.unit.suffix());
         let value = format!("{value} {}", score.interval_in_words());
-        format!("{encoder}{}{metric} {}{gain}", protocol(score), value.trim_end())
+        let place = place(score);
+        format!("{encoder}{}{metric}{place} {}{gain}", protocol(score), value.trim_end())
     }
 
     fn card(&self) -> Markup {
@@ -181,10 +182,11 @@ fn overlap(a: &Score, b: &Score) -> bool {
     }
 }
 
-/// Which activation and which test set, where they are not the usual ones.
+/// Which activation, which task and which test set, where they are not the usual ones.
 fn place(score: &Score) -> String {
     let mut words = String::new();
-    for (word, name) in [(" at ", &score.layer), (" on ", &score.test)] {
+    let places = [(" at ", &score.layer), (" on ", &score.task), (" on ", &score.test)];
+    for (word, name) in places {
         if !name.is_empty() {
             words += word;
             words += name;
@@ -197,6 +199,8 @@ fn protocol(score: &Score) -> String {
     match score.protocol.as_str() {
         "knn" => "k-NN".into(),
         "linear" => "linear probe".into(),
+        "attentive" => "attentive probe".into(),
+        "world" => "world model".into(),
         other => other.into(),
     }
 }

@@ -1,9 +1,11 @@
 //! Batches of views as tensors on the device of the run.
 
 mod action;
+mod canvas;
 mod finish;
 
 use half::slice::HalfBitsSliceExt;
+use pixels::image::Image;
 use pixels::loader::{Batch, Numbers, Prepared, View};
 use pixels::numbers::{self, Form};
 use pixels::plan::{Normalize, Preprocess, ViewPlan, ViewSpec};
@@ -11,6 +13,7 @@ use pixels::record::ViewRecord;
 use tch::{Device, Kind, Tensor};
 
 pub use action::{ACTIONS, action, actions_on};
+pub use canvas::{Canvas, Strengths};
 use finish::finish;
 
 /// What the loader is to write for a network on `device` that computes in `autocast`.
@@ -65,6 +68,17 @@ pub fn prepared_on(
     let shape = [batch.samples.len() as i64, channels, preprocess.crop as i64];
     let images = numbers_on(&batch.data, form, shape, device);
     if form.kind == numbers::Kind::U8 { normalised(&images, normalize) } else { images }
+}
+
+/// Square images of 8 bits, all of one size and with as many channels as `normalize` has, as a normalised tensor `[n, C, S, S]` on
+/// `device`.
+pub fn images_on(images: &[Image], normalize: &Normalize, device: Device) -> Tensor {
+    let (n, c) = (images.len() as i64, normalize.mean.len() as i64);
+    let side = images.first().map_or(0, |image| image.width as i64);
+    let samples: Vec<u8> =
+        images.iter().filter_map(Image::as_u8).flat_map(|it| it.iter().copied()).collect();
+    let samples = Tensor::from_slice(&samples).reshape([n, side, side, c]).to_device(device);
+    normalised(&samples.permute([0, 3, 1, 2]), normalize).contiguous()
 }
 
 /// Numbers of n square images of c channels as a tensor `[n, c, side, side]`.

@@ -8,7 +8,7 @@ use pixels::image::{Image, Samples};
 use pixels::plan::Interpolation;
 use pixels::source::{Sample, Source};
 use pixels::view;
-use report::record::{EmbeddingMap, Gallery, NeighbourRow, Picture, ViewRow};
+use report::record::{EmbeddingMap, Gallery, Imagination, NeighbourRow, Picture, ViewRow};
 use tch::Tensor;
 
 use crate::evaluation::{FeatureTable, map, neighbours};
@@ -16,9 +16,11 @@ use crate::recipe::Recipe;
 
 mod alike;
 mod contact;
+mod imagination;
 
 pub use alike::{Answer, Described, Hit, answers, page};
 pub use contact::contact_sheet;
+pub use imagination::imagination;
 
 /// How many images show their views, how many queries their neighbours, how many points are in the map.
 const VIEW_ROWS: usize = 6;
@@ -30,7 +32,8 @@ const SIDE: usize = 128;
 /// Samples of which a channel's range is taken for showing it.
 const LOOKED_AT: usize = 20_000;
 
-/// The pictures of a run. `features` are those of `shown`. An image that cannot be read is left out.
+/// The pictures of a run, without what a predictor imagines (see [`imagination()`]). `features` are those of `shown`. An image that
+/// cannot be read is left out.
 pub fn of_run(
     recipe: &Recipe,
     train: &dyn Source,
@@ -41,6 +44,7 @@ pub fn of_run(
         views: view_rows(recipe, train),
         neighbours: neighbour_rows(shown, features, recipe.seed),
         map: Some(embedding_map(features, recipe.seed)),
+        imagination: Imagination::default(),
     }
 }
 

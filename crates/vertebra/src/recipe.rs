@@ -125,8 +125,25 @@ pub struct Evaluation {
     pub preprocess: Option<Preprocess>,
     /// No probes at the end.
     pub skip: bool,
+    /// Beside the linear probe V-JEPA's attentive one, which reads all places of an image (protocol `attentive`, its defaults).
+    pub attentive: bool,
     pub knn: KnnConfig,
     pub linear: LinearConfig,
+    /// Further labelled tasks that the same probes are given at the end: what is shape for one may be colour for another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also>,
+}
+
+/// A further labelled task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// Stands in the scores as their `task`.
+    pub name: String,
+    /// Labelled images that the probes learn from.
+    pub train: String,
+    /// Labelled images that they are tested on.
+    pub test: String,
 }
 
 /// A recipe that has been checked: only [`RawRecipe::check`] makes one.
@@ -196,6 +213,7 @@ impl RawRecipe {
         }
         self.backbone.check_size("evaluation.preprocess.crop", self.preprocess().crop)?;
         self.check_narrow()?;
+        self.check_tasks()?;
         self.method.check(&self.inputs()?)?;
         self.optimizer.check()?;
         Ok(Recipe(self))
@@ -216,6 +234,23 @@ impl RawRecipe {
             ),
             hint: Some("narrower networks crash libtorch above 32 pixels".into()),
         })
+    }
+
+    /// Further tasks have names of their own.
+    fn check_tasks(&self) -> Result<()> {
+        let also = &self.evaluation.also;
+        for (place, task) in also.iter().enumerate() {
+            let earlier = also[..place].iter().any(|other| other.name == task.name);
+            let problem = match task.name.trim() {
+                "" => "expected a name".to_string(),
+                name if earlier => format!("there are two tasks named `{name}`"),
+                _ => continue,
+            };
+            let field = format!("evaluation.also.{place}.name");
+            let hint = Some("scores of a further task are found by its name".into());
+            return Err(Error::Recipe { field, problem, hint });
+        }
+        Ok(())
     }
 
     fn check_numbers(&self) -> Result<()> {

@@ -10,7 +10,8 @@ use report::record::{self, Score};
 use crate::error::{Error, Result};
 use crate::evaluation::views::ViewsConfig;
 use crate::evaluation::{
-    Encoder, ExtractOptions, FeatureTable, Layers, Outcome, Protocol, encoder, label_free, views,
+    AttentiveConfig, Encoder, ExtractOptions, FeatureTable, Layers, Outcome, Protocol, WorldConfig,
+    WorldModel, attentive, encoder, label_free, views, world_model,
 };
 use crate::gallery;
 use crate::hardware;
@@ -60,19 +61,23 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
         tell("the images have no labels: no probes, but see the pictures of the report");
     }
     if judged {
-        let protocols = [
-            Protocol::Knn(recipe.evaluation.knn.clone()),
-            Protocol::Linear(recipe.evaluation.linear.clone()),
-        ];
         let random = encoder::random(&spec, recipe.seed, device, autocast);
         for encoder in [&trained, &random] {
-            for protocol in &protocols {
-                tell(&format!("{} probe of the {} encoder", protocol.name(), encoder.name));
-                let found = judge(encoder, &task, protocol, &Layers::Pooled, &cache, &|_| ())?;
-                let found = found.into_iter().flat_map(|it| it.outcome.scores);
-                scores.extend(found.filter(|score| SHOWN.contains(&score.metric.as_str())));
+            scores.extend(probes(encoder, &task, "", recipe, &cache, tell)?);
+            for also in &recipe.evaluation.also {
+                let task = open_task(&also.train, &also.test)?;
+                scores.extend(probes(encoder, &task, &also.name, recipe, &cache, tell)?);
             }
         }
+    }
+    // Colour is defined for three channels.
+    let world = match spec.predictor {
+        Some(_) if spec.channels == 3 => Some(WorldModel::open_run(folder, device, autocast)?.0),
+        _ => None,
+    };
+    if let (Some(model), false) = (&world, recipe.evaluation.skip) {
+        let random = encoder::random(&spec, recipe.seed, device, autocast);
+        scores.extend(world_scores(model, &random, &task.test, recipe, tell)?);
     }
     let lines: String = scores
         .iter()
@@ -80,9 +85,72 @@ pub fn score_run(folder: &Path, recipe: &Recipe, tell: &mut dyn FnMut(&str)) -> 
         .collect();
     record::write_atomically(&folder.join("scores.jsonl"), lines.as_bytes())?;
     let source = pixels::source::open(&recipe.data.train)?;
-    let gallery = gallery::of_run(recipe, source.as_ref(), shown.as_ref(), &test);
+    let mut gallery = gallery::of_run(recipe, source.as_ref(), shown.as_ref(), &test);
+    if let Some(model) = &world {
+        tell("pictures of what the predictor imagines");
+        match gallery::imagination(model, shown.as_ref()) {
+            Ok(found) => gallery.imagination = found,
+            // The scores are not lost for the want of a picture.
+            Err(error) => tell(&format!("no pictures of what the predictor imagines: {error}")),
+        }
+    }
     record::write_json(&folder.join("gallery.json"), &gallery)?;
     Ok(scores)
+}
+
+/// The recipe's probes of an encoder on one task, which the scores name.
+fn probes(
+    encoder: &Encoder,
+    task: &Task,
+    name: &str,
+    recipe: &Recipe,
+    cache: &Path,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<Score>> {
+    let place = if name.is_empty() { String::new() } else { format!(" on {name}") };
+    let protocols = [
+        Protocol::Knn(recipe.evaluation.knn.clone()),
+        Protocol::Linear(recipe.evaluation.linear.clone()),
+    ];
+    let mut scores = Vec::new();
+    for protocol in &protocols {
+        tell(&format!("{} probe of the {} encoder{place}", protocol.name(), encoder.name));
+        let found = judge(encoder, task, protocol, &Layers::Pooled, cache, &|_| ())?;
+        scores.extend(found.into_iter().flat_map(|it| it.outcome.scores));
+    }
+    if recipe.evaluation.attentive {
+        tell(&format!("attentive probe of the {} encoder{place}", encoder.name));
+        let config = AttentiveConfig::default();
+        let found =
+            attentive::evaluate(encoder, &task.train, &task.test, &config, &mut |_, _, _| ())?;
+        scores.extend(found.scores);
+    }
+    scores.retain(|score| SHOWN.contains(&score.metric.as_str()));
+    for score in &mut scores {
+        score.task = name.into();
+    }
+    Ok(scores)
+}
+
+/// What the predictor of a run knows, and what features keep of colours with and without training. Sources are blurred as in the run.
+fn world_scores(
+    model: &WorldModel,
+    random: &Encoder,
+    test: &Arc<dyn Source>,
+    recipe: &Recipe,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<Score>> {
+    let default = WorldConfig::default();
+    let blur = recipe.views.first().map_or(default.blur, |view| view.blur.sigma);
+    let config = WorldConfig { blur, ..default };
+    if test.len() < 10 {
+        tell("fewer than 10 test images: what the predictor knows is not measured");
+        return Ok(Vec::new());
+    }
+    tell("what the predictor knows of colours");
+    let found = world_model::evaluate(&model.encoder, Some(model), test.as_ref(), &config)?;
+    let untrained = world_model::evaluate(random, None, test.as_ref(), &config)?;
+    Ok([found.scores, untrained.scores].concat())
 }
 
 /// Judges an encoder with a protocol of features, at each layer asked for, from one pass over the images of each

@@ -13,8 +13,8 @@ use vertebra::error::Error;
 use vertebra::evaluation::label_free::cka::{Cka, cka};
 use vertebra::evaluation::statistics::Comparison;
 use vertebra::evaluation::{
-    AttentiveConfig, Encoder, FinetuneConfig, Layers, Outcome, Protocol, attentive, encoder,
-    finetune,
+    AttentiveConfig, Encoder, FinetuneConfig, Layers, Outcome, Protocol, WorldConfig, WorldModel,
+    attentive, encoder, finetune, world_model,
 };
 use vertebra::scoring::{self, Judged, Task};
 use vertebra::training::checkpoint::EncoderSpec;
@@ -28,7 +28,8 @@ use crate::show::{Progress, Screen};
 /// The network of the first encoder with random weights is judged beside them, because a score without that baseline says
 /// little. Encoders are compared in pairs, on the same test images. `attentive` reads all places of an image, and
 /// `finetune` trains a copy of the network. `predictor` tunes what a world model has beside its encoder, which stays frozen,
-/// and its controls.
+/// and its controls; `world` asks what that predictor knows of changes of colour, and how well these can be read from the
+/// features of any encoder.
 #[derive(clap::Args)]
 pub struct Probe {
     /// How to judge.
@@ -36,8 +37,8 @@ pub struct Probe {
     /// Run folders, checkpoints, files of weights, or ARCH=FILE (resnet50=weights.safetensors); several are compared.
     #[arg(required = true)]
     encoders: Vec<String>,
-    /// Images to learn from: a folder with one sub-folder per class, or a URI. retrieval, clustering and label-free do
-    /// without.
+    /// Images to learn from: a folder with one sub-folder per class, or a URI. retrieval, clustering, label-free and world
+    /// do without.
     #[arg(long, value_name = "URI")]
     train: Option<String>,
     /// Images to be tested on.
@@ -100,11 +101,14 @@ enum Name {
     Attentive,
     Finetune,
     Predictor,
+    World,
 }
 
 /// An encoder to be judged, and where its features are kept.
 struct Contender {
     encoder: Encoder,
+    /// As typed; `None` of the network with random weights.
+    text: Option<String>,
     spec: EncoderSpec,
     cache: PathBuf,
 }
@@ -218,12 +222,14 @@ impl Probe {
             if self.encoders.len() > 1 {
                 encoder.name = self.short_name(text);
             }
-            contenders.push(Contender { encoder, spec, cache: cache(text) });
+            let (cache, text) = (cache(text), Some(text.clone()));
+            contenders.push(Contender { encoder, text, spec, cache });
         }
         if !self.no_random {
-            let Contender { encoder: like, spec, cache } = &contenders[0];
+            let Contender { encoder: like, spec, cache, .. } = &contenders[0];
             let random = encoder::random(spec, 0, like.device, like.autocast);
-            let random = Contender { encoder: random, spec: spec.clone(), cache: cache.clone() };
+            let (spec, cache) = (spec.clone(), cache.clone());
+            let random = Contender { encoder: random, text: None, spec, cache };
             if self.only_random {
                 contenders.clear();
             }
@@ -249,7 +255,7 @@ impl Probe {
         settings: &Map<String, Value>,
         screen: &Screen,
     ) -> anyhow::Result<Vec<Judged>> {
-        let Contender { encoder, spec, cache } = contender;
+        let Contender { encoder, spec, cache, .. } = contender;
         if let Some(protocol) = self.protocol.of_features() {
             let protocol: Protocol = parsed(settings, Some(protocol))?;
             let images = task.train.len() + task.test.len();
@@ -264,9 +270,12 @@ impl Probe {
         if !task.shifts.is_empty() || !task.corruptions.is_empty() || self.layers != Layers::Pooled
         {
             return Err(usage(
-                "attentive and finetune know no --shift, --corruptions and --layers".into(),
+                "attentive, finetune and world know no --shift, --corruptions and --layers".into(),
                 "the protocols of features do: knn, linear, logistic, mlp",
             ));
+        }
+        if self.protocol == Name::World {
+            return world(contender, task, settings, screen);
         }
         screen.say(&format!(
             "training on {} images with the {} encoder",
@@ -298,9 +307,39 @@ impl Probe {
     }
 }
 
+/// What the predictor knows, if there is one, and what the features keep of colours.
+fn world(
+    contender: &Contender,
+    task: &Task,
+    settings: &Map<String, Value>,
+    screen: &Screen,
+) -> anyhow::Result<Vec<Judged>> {
+    let Contender { encoder, text, spec, .. } = contender;
+    let config: WorldConfig = parsed(settings, None)?;
+    let (device, autocast) = (encoder.device, encoder.autocast);
+    let mut model = match (&spec.predictor, text) {
+        (None, _) => None,
+        (Some(_), Some(text)) => Some(WorldModel::open(Path::new(text), device, autocast)?),
+        (Some(_), None) => {
+            Some(WorldModel::over(encoder::random(spec, 0, device, autocast), spec, 0)?)
+        }
+    };
+    match &mut model {
+        Some(model) => model.encoder.name.clone_from(&encoder.name),
+        None => screen.say(&format!(
+            "the encoder {} has no predictor: what its features keep of colours is measured alone (runs of world models, \
+             `ijepa` and `iwm`, have one)",
+            encoder.name
+        )),
+    }
+    screen.say(&format!("versions of test images with the {} encoder", encoder.name));
+    let outcome = world_model::evaluate(encoder, model.as_ref(), task.test.as_ref(), &config)?;
+    Ok(vec![Judged { layer: String::new(), outcome, groups: Vec::new(), features: None }])
+}
+
 impl Name {
     fn learns(self) -> bool {
-        !matches!(self, Self::Retrieval | Self::Clustering | Self::LabelFree)
+        !matches!(self, Self::Retrieval | Self::Clustering | Self::LabelFree | Self::World)
     }
 
     /// As recipes spell it, where features are all that is needed.
@@ -314,7 +353,7 @@ impl Name {
             Self::Retrieval => "retrieval",
             Self::Clustering => "clustering",
             Self::LabelFree => "label_free",
-            Self::Attentive | Self::Finetune | Self::Predictor => return None,
+            Self::Attentive | Self::Finetune | Self::Predictor | Self::World => return None,
         })
     }
 }

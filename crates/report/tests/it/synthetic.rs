@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use report::record::{
-    EmbeddingMap, Gallery, JournalLine, NeighbourRow, Picture, RunInfo, Score, Unit, ViewRow,
-    append, write_json,
+    EmbeddingMap, Gallery, Imagination, JournalLine, NeighbourRow, Picture, RunInfo, Score, Unit,
+    ViewRow, append, write_json,
 };
 use report::{ReportError, Skipped};
 
@@ -108,6 +108,7 @@ fn scores() -> Vec<Score> {
         unit: Unit::Share,
         layer: String::new(),
         test: String::new(),
+        task: String::new(),
     };
     vec![
         score("knn", "trained", 0.613, "k=20 T=0.07"),
@@ -181,5 +182,5 @@ fn gallery() -> Gallery {
         labels: (0..1200).map(|i| i % 12).collect(),
         classes: CLASSES.map(String::from).into(),
     };
-    Gallery { views, neighbours, map: Some(map) }
+    Gallery { views, neighbours, map: Some(map), imagination: Imagination::default() }
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pixels::corrupt::Corrupted;
+use pixels::image::Image;
 use pixels::loader::{PrepareOptions, Prepared, Skipped, prepared};
+use pixels::numbers;
 use pixels::plan::Preprocess;
 use pixels::source::Source;
 use tch::{Device, Kind, Tensor};
@@ -313,6 +315,16 @@ impl Encoder {
     pub(crate) fn images_of(&self, batch: &Prepared) -> Tensor {
         let ways = self.ways(1, 1, None);
         data::prepared_on(batch, ways.form, &self.preprocess, self.device)
+    }
+
+    /// Square images of 8 bits where the encoder takes them, `[n, C, S, S]`.
+    pub(crate) fn images(&self, images: &[Image]) -> Tensor {
+        let images = data::images_on(images, &self.preprocess.normalize, self.device);
+        let images = if self.channels_last { data::with_channels_last(&images) } else { images };
+        match self.ways(1, 1, None).form.kind {
+            numbers::Kind::Bf16 => images.to_kind(Kind::BFloat16),
+            _ => images,
+        }
     }
 
     /// `[n, D]` of each layer, in f32 on the CPU; without images there is no D.

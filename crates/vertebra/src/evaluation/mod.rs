@@ -60,7 +60,7 @@ pub(crate) use supervised::{Answers, Epochs, LabelledImages, Supervised, Tally};
 pub(crate) use task::{Labelled, Task, Test, labelled};
 pub use tuning::FinetuneConfig;
 pub(crate) use tuning::{Setting, Training, adamw, answers, judged, linear_classifier, train};
-pub use world_model::WorldModel;
+pub use world_model::{WorldConfig, WorldModel};
 
 /// A way of judging frozen features with labels, and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -195,6 +195,7 @@ pub(crate) fn plain_score(
         unit: Unit::Share,
         layer: String::new(),
         test: String::new(),
+        task: String::new(),
     }
 }
 

@@ -8,7 +8,8 @@ use pixels::source::Source;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::evaluation::{Encoder, ExtractOptions, knn};
+use crate::evaluation::world_model::{recovery, retrieval};
+use crate::evaluation::{Encoder, ExtractOptions, WorldConfig, WorldModel, knn};
 use crate::methods::{Loss, Method};
 use crate::objectives::health::{self, Health, Symptom};
 use crate::objectives::{duality, normalized};
@@ -78,6 +79,22 @@ pub fn knn_of(encoder: &Encoder, source: &Arc<dyn Source>, seed: u64) -> Result<
     let config = knn::KnnConfig::default();
     let outcome = knn::evaluate(&voters, &[("", &queries)], &encoder.name, &config)?;
     Ok(outcome.scores.first().map(|score| score.value))
+}
+
+/// What a predictor knows of colours, under the journal's names, by a few of the training images, the same every time: `mrr` and what
+/// it would be by chance, and `r2_mean` of the encoder where there are enough images.
+pub fn world_of(model: &WorldModel, source: &dyn Source, seed: u64) -> Result<Vec<(String, f64)>> {
+    let config = WorldConfig::quick(seed);
+    let mut values = vec![
+        ("mrr".into(), retrieval::mrr(model, source, &config)?),
+        ("mrr_chance".into(), retrieval::chance(config.bank)),
+    ];
+    if source.len() >= 10 {
+        let found = recovery::evaluate(&model.encoder, source, &config)?;
+        let mean = found.scores.iter().find(|score| score.metric == "r2_mean");
+        values.extend(mean.map(|score| ("r2_mean".into(), score.value)));
+    }
+    Ok(values)
 }
 
 /// The first term that is not a number, or infinite: `(name, value)`.

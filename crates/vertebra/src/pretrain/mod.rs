@@ -20,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 use self::setup::Run;
 use crate::data;
 use crate::error::{Error, Result};
-use crate::evaluation::encoder;
+use crate::evaluation::{WorldModel, encoder};
 use crate::methods::{self, Loss};
 use crate::recipe::Recipe;
 use crate::training::checkpoint::{Checkpoint, Header};
@@ -192,15 +192,7 @@ fn journal_line(
     values.extend(norm.map(|norm| ("grad_norm".into(), scalar(norm))));
     let every = run.knn_every;
     if step == run.steps || step / every > (step.saturating_sub(run.recipe.log_every)) / every {
-        let variables = run.method.variables();
-        let origin = run.folder.path().to_path_buf();
-        let encoder =
-            encoder::from_variables(&run.spec, &variables, &origin, run.device, run.autocast)?;
-        match health::knn_of(&encoder, &run.source, run.recipe.seed) {
-            Ok(top1) => values.extend(top1.map(|top1| ("knn".into(), top1))),
-            // To look at a run must not end it. Diverged weights end it at the next loss, which says more.
-            Err(error) => (watch.tell)(Event::Note(&format!("no k-NN at step {step}: {error}"))),
-        }
+        values.extend(knowledge(run, step, watch)?);
     }
     Ok(JournalLine {
         step,
@@ -211,6 +203,31 @@ fn journal_line(
         data_wait: 0.0,
         values,
     })
+}
+
+/// What the encoder knows at this step: its k-NN, where there are labels, and what a predictor knows of colours.
+fn knowledge(run: &Run, step: u64, watch: &mut Watch) -> Result<Vec<(String, f64)>> {
+    let (variables, origin) = (run.method.variables(), run.folder.path());
+    let (spec, seed) = (&run.spec, run.recipe.seed);
+    let mut values = Vec::new();
+    let encoder = encoder::from_variables(spec, &variables, origin, run.device, run.autocast)?;
+    // To look at a run must not end it. Diverged weights end it at the next loss, which says more.
+    let mut note = |what: &str, error: Error| {
+        (watch.tell)(Event::Note(&format!("no {what} at step {step}: {error}")));
+    };
+    match health::knn_of(&encoder, &run.source, seed) {
+        Ok(top1) => values.extend(top1.map(|top1| ("knn".into(), top1))),
+        Err(error) => note("k-NN", error),
+    }
+    // Colour is defined for three channels.
+    if spec.predictor.is_some() && spec.channels == 3 {
+        let model = WorldModel::from_variables(spec, &variables, origin, run.device, run.autocast)?;
+        match health::world_of(&model, run.source.as_ref(), seed) {
+            Ok(found) => values.extend(found),
+            Err(error) => note("mean reciprocal rank", error),
+        }
+    }
+    Ok(values)
 }
 
 fn save(run: &mut Run, step: u64, watch: &mut Watch) -> Result<()> {

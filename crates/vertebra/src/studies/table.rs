@@ -254,7 +254,7 @@ fn judged(group: &[&Record]) -> BTreeMap<String, Judged> {
     let keys: BTreeSet<(&str, &str)> = group
         .iter()
         .flat_map(|it| &it.scores)
-        .filter(|score| score.layer.is_empty() && score.test.is_empty())
+        .filter(|score| is_plain(score))
         .map(|score| (score.protocol.as_str(), score.metric.as_str()))
         .collect();
     let mut found = BTreeMap::new();
@@ -289,12 +289,16 @@ pub fn score<'a>(
     metric: &str,
     encoder: &str,
 ) -> Option<&'a report::record::Score> {
-    let plain = |it: &&report::record::Score| it.layer.is_empty() && it.test.is_empty();
     let named = |it: &&report::record::Score| {
         (it.protocol.as_str(), it.metric.as_str(), it.encoder.as_str())
             == (protocol, metric, encoder)
     };
-    record.scores.iter().rev().filter(plain).find(named)
+    record.scores.iter().rev().filter(|score| is_plain(score)).find(named)
+}
+
+/// Whether a score is of the representation, on the own images of the recipe's own task.
+fn is_plain(score: &report::record::Score) -> bool {
+    score.layer.is_empty() && score.test.is_empty() && score.task.is_empty()
 }
 
 /// Over seeds: whether the interval of the gain lies above zero. Of one seed: whether the intervals are apart.

@@ -47,6 +47,7 @@ fn records(accuracy: impl Fn(&str, &str) -> f64) -> Vec<Record> {
         unit: Unit::Share,
         layer: String::new(),
         test: String::new(),
+        task: String::new(),
     };
     let line = |value: f64| JournalLine {
         step: 1,

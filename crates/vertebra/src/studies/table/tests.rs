@@ -32,6 +32,7 @@ fn score(protocol: &str, encoder: &str, value: f64) -> Score {
         unit: Unit::Share,
         layer: String::new(),
         test: String::new(),
+        task: String::new(),
     }
 }
 
