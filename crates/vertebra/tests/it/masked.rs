@@ -251,7 +251,7 @@ fn the_smallest_grids_are_embedded_without_a_panic() {
     }
 }
 
-/// 40 steps on 256 small images: the loss falls, the program's advice is not asked for, and what is kept is an encoder.
+/// 40 steps on 256 small images.
 #[test]
 fn short_runs_of_all_three_learn_and_raise_no_alarm() {
     let _alone = alone();
