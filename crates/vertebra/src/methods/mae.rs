@@ -160,4 +160,8 @@ impl Method for Mae {
     fn backbone(&self) -> &dyn Backbone {
         self.network.backbone.as_ref()
     }
+
+    fn can_collapse(&self) -> bool {
+        false
+    }
 }

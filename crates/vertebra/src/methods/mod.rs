@@ -244,6 +244,12 @@ pub trait Method: Send {
         None
     }
 
+    /// Whether embeddings that are all equal could be an answer to the loss, so that health looks for it. Not where the targets are
+    /// pixels: what is predicted of these is of low rank from the start, and nothing is wrong with it.
+    fn can_collapse(&self) -> bool {
+        true
+    }
+
     /// What to try first against a symptom of the embeddings: the option that is there to prevent it.
     fn knob(&self, _symptom: Symptom) -> Option<&'static str> {
         None

@@ -121,4 +121,8 @@ impl Method for Simmim {
     fn backbone(&self) -> &dyn Backbone {
         self.network.backbone.as_ref()
     }
+
+    fn can_collapse(&self) -> bool {
+        false
+    }
 }

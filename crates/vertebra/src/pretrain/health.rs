@@ -33,8 +33,12 @@ pub fn of_batch(method: &dyn Method, loss: &Loss) -> (BTreeMap<String, f64>, Vec
     };
     measure("representation", &loss.representation);
     let embedding = measure("embedding", &loss.embedding);
-    let knob = embedding.symptom().and_then(|symptom| method.knob(symptom));
-    let mut advice: Vec<String> = embedding.advice("embedding", knob).into_iter().collect();
+    let symptom = embedding.symptom();
+    let knob = symptom.and_then(|symptom| method.knob(symptom));
+    let mut advice = Vec::new();
+    if method.can_collapse() || symptom == Some(Symptom::NotFinite) {
+        advice.extend(embedding.advice("embedding", knob));
+    }
     if let Some(shares) = method.prototypes() {
         let used = health::used_prototypes(shares);
         values.insert("prototypes".into(), used);

@@ -1,6 +1,8 @@
 //! MAE, SimMIM and data2vec: their losses as plain PyTorch has them (`fixtures/record_masked.py`), and what the methods do with them.
 
+use report::record::{self, JournalLine, RunInfo};
 use tch::{Device, Kind, Tensor};
+use tempfile::tempdir;
 use vertebra::error::Error;
 use vertebra::methods::mask::{self, Filled};
 use vertebra::methods::{Batch, Inputs, Method, MethodConfig, Views, data2vec, mae, simmim};
@@ -8,9 +10,10 @@ use vertebra::models::vit::predictor::PredictorConfig;
 use vertebra::models::vit::{Pool, Positions, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, no_tap};
 use vertebra::objectives::reconstruction;
+use vertebra::recipe::RawRecipe;
 
 use crate::parity::Tensors;
-use crate::{CPU, alone, build, distance, fixture, largest, tiny_backbones, two_views};
+use crate::{CPU, alone, build, distance, fixture, largest, tiny_backbones, trained, two_views};
 
 /// Both sides compute in f64; sums in another order differ in the last few of sixteen digits.
 const F64: f64 = 1e-12;
@@ -247,6 +250,48 @@ fn the_smallest_grids_are_embedded_without_a_panic() {
         assert_eq!(mask::patches(features.backbone(), &seen).size()[1], rows * side / 64);
     }
 }
+
+/// 40 steps on 256 small images.
+#[test]
+fn short_runs_of_all_three_learn_and_raise_no_alarm() {
+    let _alone = alone();
+    let mut wrong = Vec::new();
+    for (method, part) in [
+        ("name = \"mae\", decoder = { width = 64, depth = 1, heads = 2 }", "pixels"),
+        ("name = \"simmim\"", "pixels"),
+        ("name = \"data2vec\", top_blocks = 1, momentum = 0.9, final_momentum = 0.99", "tokens"),
+    ] {
+        let folder = tempdir().unwrap();
+        let text = format!("method = {{ {method} }}\n{RUN}");
+        let recipe = RawRecipe::parse(&text, &[]).unwrap().check().unwrap();
+        trained(recipe, folder.path(), false, None).unwrap();
+        let journal = folder.path().join("journal.jsonl");
+        let journal = record::read_lines::<JournalLine>(&journal).unwrap().values;
+        let info: RunInfo = record::read_json(&folder.path().join("run.json")).unwrap();
+        let (first, last) = (&journal[0], &journal[journal.len() - 1]);
+        eprintln!("{method}: {} to {}, {:?} {:?}", first.loss, last.loss, last.values, info.advice);
+        let learned = last.loss < 0.95 * first.loss && last.values.contains_key(part);
+        if !learned || !info.advice.is_empty() {
+            wrong.push(method);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+const RUN: &str = r#"
+epochs = 10
+batch = 64
+warmup_epochs = 1
+log_every = 4
+checkpoint_every = 100
+precision = "fp32"
+device = "cpu"
+workers = 1
+data.train = "world:?size=32&count=256"
+views = [{ count = 1, size = 16, jitter.probability = 0.0, grayscale = 0.0, blur.probability = 0.0, solarize = 0.0 }]
+backbone = { name = "vit_tiny", image = 16, patch = 4, depth = 2, width = 64, pool = "mean", positions = "sincos" }
+optimizer = { name = "adamw", lr = 8e-3, betas = [0.9, 0.95] }
+"#;
 
 /// ViT-Ti for images of 16 pixels.
 fn vit(patch: i64) -> BackboneConfig {

@@ -52,7 +52,9 @@ mod tests {
         let mut counts = [0; 16];
         for sample in 0..4000 {
             let (kept, hidden) = split(16, 0.75, Draw { sample, ..AT });
-            kept.iter().for_each(|&place| counts[place as usize] += 1);
+            for &place in &kept {
+                counts[place as usize] += 1;
+            }
             let mut all = [kept, hidden].concat();
             all.sort_unstable();
             assert!(all.into_iter().eq(0..16));
