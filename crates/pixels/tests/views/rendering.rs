@@ -94,7 +94,7 @@ fn parameters_are_distributed_as_the_plan_says() {
 #[test]
 fn strengths_above_one_never_give_negative_factors() {
     let jitter =
-        Jitter { probability: 1.0, brightness: 1.5, contrast: 3.0, saturation: 2.0, hue: 0.0 };
+        Jitter { probability: 1.0, brightness: 1.5, contrast: 3.0, saturation: 2.0, hue: 0.0, shuffle: true };
     let spec = ViewSpec { jitter, ..always() };
     for draw in draws(200) {
         let jitter = choose([64, 48], 3, &spec, draw).jitter.unwrap();
@@ -106,7 +106,7 @@ fn strengths_above_one_never_give_negative_factors() {
 #[test]
 fn a_policy_without_hue_does_not_pass_through_hsv() {
     let jitter =
-        Jitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+        Jitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, shuffle: true };
     let spec = ViewSpec { jitter, grayscale: 0.0, ..always() };
     for draw in draws(5) {
         let (view, record) = render(&pattern(), &spec, draw);
@@ -316,4 +316,31 @@ fn the_vector_of_a_record_has_its_layout() {
     assert_eq!(still.vector()[4], -1.0);
     assert_eq!(still.vector()[7..12], [0.0; 5]);
     assert_eq!(still.vector()[17..19], [0.0; 2]);
+}
+
+#[test]
+fn aligned_views_show_one_place_in_other_colours() {
+    let image = pattern();
+    let first = ViewSpec { size: 32, ..ViewSpec::default() };
+    let second = ViewSpec { aligned: true, ..first.clone() };
+    let mut others = 0;
+    for sample in 0..40 {
+        let at = |view| Draw { seed: 3, epoch: 0, sample, view };
+        let ((_, a), (_, b)) = (render(&image, &first, at(0)), render(&image, &second, at(1)));
+        assert_eq!(a.geometry(), b.geometry());
+        assert_eq!(b.geometry(), render(&image, &second, at(7)).1.geometry());
+        others += usize::from(a.jitter != b.jitter);
+    }
+    assert!(others > 20, "the colours are drawn for each view: {others}");
+}
+
+#[test]
+fn jitter_that_is_not_shuffled_keeps_its_order() {
+    let image = pattern();
+    let jitter = Jitter { probability: 1.0, shuffle: false, ..Jitter::default() };
+    let spec = ViewSpec { size: 16, jitter, ..ViewSpec::default() };
+    for sample in 0..20 {
+        let (_, record) = render(&image, &spec, Draw { seed: 3, epoch: 0, sample, view: 0 });
+        assert_eq!(record.jitter.unwrap().order, [0, 1, 2, 3]);
+    }
 }

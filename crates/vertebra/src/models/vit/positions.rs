@@ -18,6 +18,7 @@ pub enum Positions {
 
 impl Positions {
     /// Whether these are the positions that a recipe need not write.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn are_learned(&self) -> bool {
         *self == Self::Learned
     }
