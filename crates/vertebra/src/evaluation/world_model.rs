@@ -167,11 +167,11 @@ impl WorldModel {
         [side / self.patch; 2]
     }
 
-    /// The action of nothing to do, `[1, A]`, for a predictor that is told one.
-    pub fn nothing(&self) -> Option<Tensor> {
+    /// Nothing to do, of `n` images: zeros `[n, A]`. `None` for a predictor that is told nothing.
+    pub fn null_action(&self, n: i64) -> Option<Tensor> {
         let spec = self.predictor.spec();
-        (spec.conditioning != Conditioning::None)
-            .then(|| Tensor::zeros([1, spec.actions], (Kind::Float, self.encoder.device)))
+        let told = spec.conditioning != Conditioning::None;
+        told.then(|| Tensor::zeros([n, spec.actions], (Kind::Float, self.encoder.device)))
     }
 
     /// The encoder's tokens of some patches alone, `[n, prefix + K, D]` in f32. `kept`: `[n, K]`.

@@ -71,7 +71,8 @@ pub fn hidden(
     let context = model.part(&images, &seen)?;
     let there = bank.index_select(1, &asked.squeeze_dim(0));
     let places = Places { grid, seen, asked };
-    let predicted = tch::no_grad(|| model.predict(&context, &places, model.nothing().as_ref()));
+    let predicted =
+        tch::no_grad(|| model.predict(&context, &places, model.null_action(1).as_ref()));
     Ok(imagined(&distances(&predicted, &there), &[own as i64], most)?.remove(0))
 }
 

@@ -91,7 +91,7 @@ fn a_predictor_that_is_told_answers_each_action_and_the_null_action_is_no_jitter
         assert!(apart > 1e-4, "{conditioning:?}: {apart}");
         let (tokens, places) =
             model.whole(&model.encoder.images(&[canvas[0].show(&clean)])).unwrap();
-        let null = model.predict(&tokens, &places, model.nothing().as_ref());
+        let null = model.predict(&tokens, &places, model.null_action(1).as_ref());
         // Rounding of products in batches of another size.
         let apart = (predicted.get(3) - null.get(0)).abs().max().double_value(&[]);
         assert!(apart < 1e-5, "{conditioning:?}: {apart}");
