@@ -99,6 +99,23 @@ fn where_colour_is_refused_the_transforms_of_channels_are_named_and_pass() {
 }
 
 #[test]
+fn an_aligned_view_is_written_like_the_first() {
+    let aligned = |change: fn(&mut ViewSpec)| {
+        let mut plan = plan(|s| (s.count, s.jitter.shuffle) = (1, false));
+        let mut second = ViewSpec { aligned: true, ..plan.views[0].clone() };
+        change(&mut second);
+        plan.views.push(second);
+        plan
+    };
+    assert_eq!(aligned(|_| ()).check(3), Ok(()));
+    assert!(aligned(|s| s.solarize = 0.9).is_aligned());
+    assert!(!aligned(|s| s.jitter.shuffle = true).is_aligned());
+    assert!(!aligned(|s| s.aligned = false).is_aligned());
+    assert_eq!(refused(&aligned(|s| s.flip = 0.1), 3), "views.1.aligned");
+    assert_eq!(refused(&aligned(|s| s.crop.scale = [0.9, 1.0]), 3), "views.1.aligned");
+}
+
+#[test]
 fn channels_that_are_off_are_not_written() {
     let text = serde_json::to_string(&plan(|_| ())).unwrap();
     assert!(!text.contains("\"channels\""), "{text}");

@@ -93,8 +93,14 @@ fn parameters_are_distributed_as_the_plan_says() {
 
 #[test]
 fn strengths_above_one_never_give_negative_factors() {
-    let jitter =
-        Jitter { probability: 1.0, brightness: 1.5, contrast: 3.0, saturation: 2.0, hue: 0.0, shuffle: true };
+    let jitter = Jitter {
+        probability: 1.0,
+        brightness: 1.5,
+        contrast: 3.0,
+        saturation: 2.0,
+        hue: 0.0,
+        shuffle: true,
+    };
     let spec = ViewSpec { jitter, ..always() };
     for draw in draws(200) {
         let jitter = choose([64, 48], 3, &spec, draw).jitter.unwrap();
@@ -105,8 +111,14 @@ fn strengths_above_one_never_give_negative_factors() {
 
 #[test]
 fn a_policy_without_hue_does_not_pass_through_hsv() {
-    let jitter =
-        Jitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, shuffle: true };
+    let jitter = Jitter {
+        probability: 1.0,
+        brightness: 0.0,
+        contrast: 0.0,
+        saturation: 0.0,
+        hue: 0.0,
+        shuffle: true,
+    };
     let spec = ViewSpec { jitter, grayscale: 0.0, ..always() };
     for draw in draws(5) {
         let (view, record) = render(&pattern(), &spec, draw);

@@ -11,7 +11,7 @@ use super::picture;
 use crate::data::Canvas;
 use crate::error::Result;
 use crate::evaluation::world_model::imagined::{acted, hidden, targets};
-use crate::evaluation::{WorldConfig, WorldModel};
+use crate::evaluation::{WorldConfig, WorldModel, world_model};
 use crate::models::vit::predictor::Conditioning;
 
 /// Images that something is asked of.
@@ -59,7 +59,7 @@ fn actions(model: &WorldModel, source: &dyn Source, canvases: &[Canvas]) -> Resu
         let found = acted(model, canvas, &settings, asked.len(), 1)?;
         let answer = |(place, found): (usize, _)| {
             let (words, record) = &asked[place];
-            let crate::evaluation::world_model::imagined::Imagined { nearest, rank } = found;
+            let world_model::imagined::Imagined { nearest, rank } = found;
             let show = |&place: &usize| {
                 let words =
                     format!("{}; true one: {rank}. of {versions}", colours(&settings[place]));

@@ -221,3 +221,23 @@ fn parse(settings: &[&str]) -> RawRecipe {
     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
     RawRecipe::parse(RECIPE, &settings).unwrap()
 }
+
+#[test]
+fn further_tasks_are_read_and_have_names_of_their_own() {
+    let recipe = |names: [&str; 2]| {
+        let task = |name: &str| {
+            format!("\n[[evaluation.also]]\nname = \"{name}\"\ntrain = \"a\"\ntest = \"b\"\n")
+        };
+        let text =
+            format!("{RECIPE}\n[evaluation]\nattentive = true\n{}", names.map(task).concat());
+        RawRecipe::parse(&text, &[]).unwrap().check()
+    };
+    let good = recipe(["colour", "shape"]).unwrap();
+    assert!(good.evaluation.attentive && good.evaluation.also[1].name == "shape");
+    let again = RawRecipe::parse(&toml::to_string(&*good).unwrap(), &[]).unwrap();
+    assert_eq!(again, *good);
+    for (names, problem) in [(["a", "a"], "two tasks named `a`"), (["a", ""], "expected a name")] {
+        let error = recipe(names).unwrap_err().to_string();
+        assert!(error.contains("evaluation.also.1.name") && error.contains(problem), "{error}");
+    }
+}

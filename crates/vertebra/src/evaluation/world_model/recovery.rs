@@ -22,7 +22,7 @@ use crate::evaluation::{
 pub const VERSION: u32 = 1;
 const PARAMETERS: [&str; 4] = ["brightness", "contrast", "saturation", "hue"];
 /// Penalties that are tried, each times the number of rows.
-const PENALTIES: [f64; 6] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+const PENALTIES: [f64; 8] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
 /// The least number of images: the parts for fitting, for choosing and for judging have one or more each.
 const LEAST: usize = 10;
 
