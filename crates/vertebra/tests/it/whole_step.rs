@@ -184,7 +184,7 @@ fn worst(case: &Case) -> (f64, String) {
     let file = fixture("steps.safetensors");
     let resnet = ResNetConfig { stem: Stem::Small, width: 1, zero_init_residual: false };
     let backbone = BackboneConfig::Resnet18(resnet);
-    let views = Views { large: 2, all: 2 + case.small };
+    let views = Views { large: 2, all: 2 + case.small, aligned: false };
     let inputs = Inputs { backbone: &backbone, channels: 3, views };
     case.method.check(&inputs).unwrap();
     let mut method = case.method.build(&inputs, 0, Device::Cpu);
@@ -242,11 +242,11 @@ fn batch_of(bytes: &Tensor, small: usize) -> Batch {
     let mut views = images.unbind(0);
     let middle = views[0].narrow(2, 4, 8).narrow(3, 4, 8);
     views.extend((0..small).map(|_| middle.copy()));
-    Batch { views, labels: vec![None; BATCH], first: 0 }
+    Batch { views, records: Vec::new(), labels: vec![None; BATCH], first: 0 }
 }
 
 fn context_of(step: u64) -> Context {
-    let progress = Progress { seed: 0, step, steps: STEPS, per_epoch: PER_EPOCH };
+    let progress = Progress { seed: 0, step, steps: STEPS, per_epoch: PER_EPOCH, batch: BATCH };
     Context { device: Device::Cpu, autocast: None, progress }
 }
 

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use report::record::{RunInfo, Score, Unit};
+use report::record::{JournalLine, RunInfo, Score, Unit};
 
 use super::*;
 
