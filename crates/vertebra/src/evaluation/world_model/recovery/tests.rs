@@ -75,7 +75,7 @@ fn the_coefficient_of_determination_is_that_of_the_sheet() {
     let found = [vec![1.1, 2.5, 5.2], vec![1.8, 4.4, 8.1]];
     let each = |place: usize| determination(&wanted[place], &found[place], &[0, 1, 2]);
     // scikit-learn's uniform average.
-    assert!(((each(0) + each(1)) / 2.0 - 0.961_826_92).abs() < 1e-8);
+    assert!((f64::midpoint(each(0), each(1)) - 0.961_826_92).abs() < 1e-8);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_predictor_that_is_told_answers_each_action_and_the_null_action_is_no_jitter
         let canvas = Canvas::drawn(world().as_ref(), &model.encoder.preprocess, 1, 0).unwrap();
         let clean = canvas[0].untouched();
         let settings = canvas[0].settings([0.4, 0.4, 0.2, 0.1], 3, 0);
-        let asked = [settings.as_slice(), &[clean.clone()]].concat();
+        let asked = [settings.as_slice(), std::slice::from_ref(&clean)].concat();
         let predicted = predictions(&model, &canvas[0], &clean, &asked).unwrap();
         assert_eq!(predicted.size(), [4, 16, 64]);
         let apart = (predicted.get(0) - predicted.get(1)).abs().max().double_value(&[]);
