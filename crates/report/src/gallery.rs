@@ -51,8 +51,8 @@ pub(crate) fn neighbours(rows: &[NeighbourRow]) -> Markup {
     }
 }
 
-/// One row for each image: itself, then for each question its true answer above what is nearest to the prediction, framed as
-/// neighbours are.
+/// One row for each image: itself, then for each question its true answer above what is nearest to the prediction, or before it where
+/// several are. They are framed as neighbours are.
 pub(crate) fn imagination(found: &Imagination) -> Markup {
     let asked = found.rows.iter().flat_map(|row| &row.asked);
     let (all, right) = (asked.clone().count(), asked.filter(|it| it.right).count());
@@ -71,7 +71,7 @@ pub(crate) fn imagination(found: &Imagination) -> Markup {
 fn answer(asked: &Imagined) -> Markup {
     let (class, mark) = if asked.right { ("good", "✓ ") } else { ("bad", "✗ ") };
     html! {
-        div.answer {
+        div.answer.several[asked.found.len() > 1] {
             (picture(&asked.truth, "True answer", "truth", &html! { b { (asked.truth.caption) } }))
             @for (place, found) in asked.found.iter().enumerate() {
                 @let class = if place == 0 { class } else { "plain" };

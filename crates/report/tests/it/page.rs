@@ -230,3 +230,32 @@ fn a_map_without_labels_or_with_wrong_ones_is_grey() {
         assert!(page.contains(r#"class="point grey" d="M0 1000h0M1000 0h0""#));
     }
 }
+
+#[test]
+fn what_a_predictor_imagines_is_shown_where_there_is_one_and_nowhere_else() {
+    let picture = |caption: &str| report::record::Picture {
+        png: crate::synthetic::PNGS[0].into(),
+        caption: caption.into(),
+        label: None,
+    };
+    let answer = |right: bool| report::record::Imagined {
+        truth: picture("brighter"),
+        found: vec![picture("brightness ×1.40")],
+        right,
+    };
+    let row = report::record::ImaginedRow {
+        source: picture("#7"),
+        asked: [true, false].map(answer).into(),
+    };
+    let imagination =
+        report::record::Imagination { about: "Told a <change>.".into(), rows: vec![row] };
+    let gallery = Some(Gallery { imagination, ..Gallery::default() });
+    let page = render(&Run { gallery, ..Run::default() });
+    for part in ["href=\"#imagination\"", "Told a &lt;change&gt;.", "1 of 2 are right", "✓ ", "✗ "]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    let page = render(&Run { gallery: Some(Gallery::default()), ..Run::default() });
+    assert!(!page.contains("imagination"), "only world models imagine");
+    assert!(!serde_json::to_string(&Gallery::default()).unwrap().contains("imagination"));
+}

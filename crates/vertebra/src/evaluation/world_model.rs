@@ -64,7 +64,7 @@ impl Default for WorldConfig {
 impl WorldConfig {
     /// Small enough to be asked while a run trains.
     pub fn quick(seed: u64) -> Self {
-        Self { images: 32, bank: 64, queries: 16, pairs: 200, settings: 2, seed, ..Self::default() }
+        Self { images: 16, bank: 64, queries: 16, pairs: 200, settings: 2, seed, ..Self::default() }
     }
 
     pub(crate) fn check(&self) -> Result<()> {

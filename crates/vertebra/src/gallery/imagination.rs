@@ -42,7 +42,6 @@ fn asked(canvas: &Canvas) -> Vec<(&'static str, ViewRecord)> {
         ("greyer", JitterRecord { saturation: 0.8, ..neutral }),
         ("more colourful", JitterRecord { saturation: 1.2, ..neutral }),
         ("hue +36°", JitterRecord { hue: 0.1, ..neutral }),
-        ("hue −36°", JitterRecord { hue: -0.1, ..neutral }),
     ];
     let record = |jitter| ViewRecord { jitter: Some(jitter), ..canvas.untouched() };
     jitters.into_iter().map(|(words, jitter)| (words, record(jitter))).collect()
@@ -61,8 +60,10 @@ fn actions(model: &WorldModel, source: &dyn Source, canvases: &[Canvas]) -> Resu
             let (words, record) = &asked[place];
             let world_model::imagined::Imagined { nearest, rank } = found;
             let show = |&place: &usize| {
-                let words =
-                    format!("{}; true one: {rank}. of {versions}", colours(&settings[place]));
+                let words = format!(
+                    "{}; the true one is no. {rank} of {versions}",
+                    colours(&settings[place])
+                );
                 picture(canvas.show(&settings[place]), words, None)
             };
             Imagined {
@@ -108,7 +109,7 @@ fn parts(model: &WorldModel, source: &dyn Source, canvases: &[Canvas]) -> Result
             };
             picture(canvases[place].part(part), words, None)
         };
-        let words = format!("the hidden part: {}. of {}", found.rank, canvases.len());
+        let words = format!("the hidden part: no. {} of {}", found.rank, canvases.len());
         let answer = Imagined {
             truth: picture(canvas.part(part), words, None),
             right: found.nearest.first() == Some(&own),
@@ -119,8 +120,8 @@ fn parts(model: &WorldModel, source: &dyn Source, canvases: &[Canvas]) -> Result
     }
     let about = format!(
         "A part of each image is hidden from the network, and the predictor says from the rest what the encoder would see there. Beside \
-         the image stands what was hidden, and below it the parts of {} images, at the same place, whose features are nearest to what \
-         was predicted.",
+         the image stands what was hidden, then the parts of {} images, at the same place, whose features are nearest to what was \
+         predicted.",
         canvases.len()
     );
     Ok(Imagination { about, rows })
@@ -167,7 +168,7 @@ mod tests {
         let told = imagination(&model, source.as_ref()).unwrap();
         assert_eq!(told.rows.len(), ROWS);
         for row in &told.rows {
-            assert_eq!(row.asked.len(), 8);
+            assert_eq!(row.asked.len(), 7);
             assert!(row.asked.iter().all(|it| it.found.len() == 1));
             assert!(row.asked.iter().all(|it| it.right == (it.truth.png == it.found[0].png)));
             assert!(row.asked[0].found[0].caption.starts_with("brightness ×"));

@@ -234,7 +234,7 @@ fn further_tasks_are_read_and_have_names_of_their_own() {
     };
     let good = recipe(["colour", "shape"]).unwrap();
     assert!(good.evaluation.attentive && good.evaluation.also[1].name == "shape");
-    let again = RawRecipe::parse(&toml::to_string(&*good).unwrap(), &[]).unwrap();
+    let again = RawRecipe::parse(&good.to_toml(), &[]).unwrap();
     assert_eq!(again, *good);
     for (names, problem) in [(["a", "a"], "two tasks named `a`"), (["a", ""], "expected a name")] {
         let error = recipe(names).unwrap_err().to_string();
