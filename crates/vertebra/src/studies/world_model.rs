@@ -2,8 +2,8 @@
 //! how hard the change is, and how large the predictor is; and what it costs or gives the encoder.
 //!
 //! The variants of the plan differ in what the predictor is told; one of them, `none`, is told nothing. Its axes are `change` (from easy to
-//! hard) and `depth` (from small to large). A run has the scores of `world` (mean reciprocal ranks), of linear and attentive probes, and where
-//! the recipe has the tasks `colour` and `shape`, of these.
+//! hard) and `depth` (from small to large). A run has the scores of `world` (mean reciprocal ranks), of linear and attentive probes; where its
+//! labels are shapes and the recipe has the task `colour` beside them, these are compared.
 
 use std::path::PathBuf;
 
@@ -132,11 +132,10 @@ impl<'a> Aspects<'a> {
     fn colour_and_shape(&self) -> Option<Claim> {
         let told = self.told().next()?;
         let difference = |task: &'static str| {
-            let top1 = move |record: &Record| task_top1(record, task);
+            let top1 = move |record: &Record| linear(record, task);
             self.values(&top1).difference((told, None), (UNTOLD, None))
         };
-        let [colour, shape] = ["colour", "shape"].map(difference);
-        let (colour, shape) = (colour?, shape?);
+        let (colour, shape) = (difference("colour")?, difference("")?);
         let verdict = match (positive(colour), positive(shape)) {
             (Verdict::Holds, Verdict::DoesNotHold) => Verdict::Holds,
             (Verdict::DoesNotHold, _) | (_, Verdict::Holds) => Verdict::DoesNotHold,
@@ -157,7 +156,7 @@ impl<'a> Aspects<'a> {
         let of = |seed: &u64| {
             let runs = self.records.iter().filter(|it| it.cell.seed == *seed);
             let pairs: Vec<[f64; 2]> =
-                runs.filter_map(|it| Some([world(it, "mrr")?, linear(it)?])).collect();
+                runs.filter_map(|it| Some([world(it, "mrr")?, linear(it, "")?])).collect();
             correlation(&pairs)
         };
         let found: Vec<f64> = seeds.iter().filter_map(of).collect();
@@ -212,12 +211,8 @@ fn world(record: &Record, metric: &str) -> Option<f64> {
     found(record, |it| it.protocol == "world" && it.metric == metric)
 }
 
-fn linear(record: &Record) -> Option<f64> {
-    found(record, |it| it.protocol == "linear" && it.metric == "top1" && it.task.is_empty())
-}
-
-/// By the linear probe.
-fn task_top1(record: &Record, task: &str) -> Option<f64> {
+/// Top-1 of the linear probe; the empty task is the recipe's own.
+fn linear(record: &Record, task: &str) -> Option<f64> {
     found(record, |it| it.protocol == "linear" && it.metric == "top1" && it.task == task)
 }
 
