@@ -96,7 +96,6 @@ impl Run {
         let loader = Loader::new(source.clone(), recipe.plan(), options)?;
         let per_epoch = loader.batches_per_epoch() as f64;
         let steps = ((recipe.epochs * per_epoch).round() as u64).max(1);
-        let channels = recipe.data.channels;
         let mut method = recipe.method.build(&recipe.inputs()?, recipe.seed, device);
         let groups = groups::assign(&method.parameters(), &method.rules())?;
         let mut optimizer = Optimizer::new(recipe.optimizer.clone(), groups);
@@ -123,13 +122,7 @@ impl Run {
             describe(job, source.as_ref(), method.as_mut(), device, autocast, steps, &folder);
         folder.write_info(&info)?;
         (watch.tell)(Event::Begin { step: begun.step, steps, info: &info });
-        let spec = EncoderSpec {
-            backbone: recipe.backbone,
-            channels,
-            preprocess: recipe.preprocess(),
-            variables: method.encoder().into(),
-            predictor: method.predictor(),
-        };
+        let spec = encoder_of(&recipe, method.as_ref());
         Ok(Self {
             warmup: recipe.warmup_epochs / recipe.epochs,
             save_every: ((recipe.checkpoint_every * per_epoch).round() as u64).max(1),
@@ -177,6 +170,17 @@ impl Run {
         self.info.seconds = self.seconds();
         self.info.skipped = self.folder.skipped() as u64;
         self.folder.write_info(&self.info)
+    }
+}
+
+/// What remains of a method after training, for whoever opens a checkpoint.
+fn encoder_of(recipe: &Recipe, method: &dyn Method) -> EncoderSpec {
+    EncoderSpec {
+        backbone: recipe.backbone,
+        channels: recipe.data.channels,
+        preprocess: recipe.preprocess(),
+        variables: method.encoder().into(),
+        predictor: method.predictor(),
     }
 }
 
