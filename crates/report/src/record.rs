@@ -71,7 +71,7 @@ pub struct Score {
     /// The shifted or corrupted test set; empty for the task's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub test: String,
-    /// Another labelled task than the recipe's own, by the name that the recipe gives it; empty for its own.
+    /// The name of one of several labelled tasks; empty for the recipe's own, or the only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub task: String,
 }

@@ -76,7 +76,7 @@ pub struct NamedTask {
     pub test: Arc<dyn Source>,
 }
 
-/// How a task fares. The scores' `test` is its name.
+/// How a task fares. The scores' `task` is its name.
 #[derive(Debug)]
 pub struct TaskOutcome {
     pub name: String,
@@ -187,7 +187,7 @@ pub fn multitask(
         let alone = std::slice::from_ref(labelled);
         let mut own = job.run(alone, mode.protocol(), &mut epochs)?.remove(0);
         for score in shared.scores.iter_mut().chain(&mut own.scores) {
-            score.test.clone_from(&task.name);
+            score.task.clone_from(&task.name);
         }
         found.push(TaskOutcome { name: task.name.clone(), shared, own });
     }

@@ -81,7 +81,7 @@ fn modes(found: &[(finetune_predictor::TuningMode, Outcome)]) -> Found {
 fn compared(place: &str, [(a, one), (b, other)]: [(&str, &Outcome); 2]) -> Option<Value> {
     let found = Comparison::paired(&one.items, &other.items, &[])?;
     Some(json!({
-        "a": a, "b": b, "metric": "top1", "test": one.scores.first().map(|score| &score.test),
+        "a": a, "b": b, "metric": "top1", "task": one.scores.first().map(|score| &score.task),
         "difference": found.difference, "interval": found.interval, "p": found.p, "tie": found.tie,
         "words": format!("{place}{}", found.in_words(a, b)),
     }))

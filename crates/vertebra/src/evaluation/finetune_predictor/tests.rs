@@ -299,7 +299,7 @@ fn tasks_share_a_predictor_and_each_has_one_of_its_own_beside() {
         assert_eq!((shared.items.len(), own.items.len()), (12, 12));
         let names = [&shared.scores[0], &own.scores[0]].map(|it| it.protocol.as_str());
         assert_eq!(names, ["predictor_multitask", "predictor_pretrained"]);
-        assert!(shared.scores.iter().chain(&own.scores).all(|it| it.test == task.name));
+        assert!(shared.scores.iter().chain(&own.scores).all(|it| it.task == task.name));
         // Its own is what it would be without the others.
         let quiet = &mut |_, _, _| {};
         let config = only(TuningMode::Pretrained);
