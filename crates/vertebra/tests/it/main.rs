@@ -10,6 +10,7 @@ mod contract;
 mod contrastive;
 mod distillation;
 mod frozen;
+mod latent;
 mod layering;
 mod layouts;
 mod masked;
