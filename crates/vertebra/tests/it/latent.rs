@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor, nn};
+use vertebra::methods::mask::blocks::{Multiblock, Numbers, block_size};
 use vertebra::methods::{Batch, Method, MethodConfig};
 use vertebra::models::vit::predictor::{
     Conditioning, Places, Predictor, PredictorConfig, PredictorSpec,
@@ -10,7 +11,7 @@ use vertebra::models::vit::predictor::{
 use vertebra::models::vit::{Pool, Positions, VitConfig};
 use vertebra::models::{BackboneConfig, Mode, named_parameters, named_variables, no_tap};
 
-use crate::{CPU, alone, build, distance, largest, tiny_methods, two_views};
+use crate::{CPU, alone, build, distance, fixture, largest, tiny_methods, two_views};
 
 /// f32 in another order.
 const ANOTHER_ORDER: f64 = 1e-5;
@@ -195,5 +196,52 @@ fn what_was_done_to_the_views_reaches_the_loss() {
         batch.records[1] = batch.records[0].clone();
         let other = loss_of(method.as_mut(), &batch).double_value(&[]);
         assert_eq!(told != other, how != Conditioning::None, "{how:?}");
+    }
+}
+
+/// Numbers that were drawn elsewhere, in their order.
+struct Drawn {
+    uniform: std::vec::IntoIter<f64>,
+    integer: std::vec::IntoIter<i64>,
+}
+
+impl Numbers for Drawn {
+    fn uniform(&mut self) -> f64 {
+        self.uniform.next().unwrap()
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        let number = self.integer.next().unwrap() as usize;
+        assert!(number < n, "{number} of {n}");
+        number
+    }
+}
+
+#[test]
+fn the_official_sampler_of_ijepa_is_reproduced_from_its_random_numbers() {
+    let recorded = fixture("multiblock-52c1ae9.safetensors");
+    let integers = |tensor: &Tensor| Vec::<i64>::try_from(tensor.to_kind(Kind::Int64)).unwrap();
+    for (side, least_context) in [(16, 10), (14, 10), (8, 4)] {
+        let config = Multiblock { least_context, official: true, ..Multiblock::default() };
+        for batch in 0..2 {
+            let of = |what: &str| &recorded[&format!("{side}.{batch}.{what}")];
+            let mut drawn = Drawn {
+                uniform: Vec::<f64>::try_from(of("uniform")).unwrap().into_iter(),
+                integer: integers(of("integer")).into_iter(),
+            };
+            let target =
+                block_size([side; 2], config.target_scale, config.target_aspect, true, &mut drawn);
+            let context = block_size([side; 2], config.context_scale, [1.0; 2], true, &mut drawn);
+            for image in 0..8 {
+                let (mut seen, asked) = config.image([side; 2], target, context, &mut drawn);
+                let wanted = integers(&of("seen").get(image));
+                seen.truncate(wanted.len());
+                assert_eq!(seen, wanted, "{side}, batch {batch}, image {image}");
+                for (block, places) in asked.iter().enumerate() {
+                    assert_eq!(*places, integers(&of("asked").get(block as i64).get(image)));
+                }
+            }
+            assert!(drawn.uniform.next().is_none() && drawn.integer.next().is_none());
+        }
     }
 }
