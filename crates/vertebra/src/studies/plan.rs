@@ -110,20 +110,22 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Every run, checked: seed by seed, so that a table of all variants is there early; within a seed the usual points
-    /// first.
+    /// Every run, checked. The usual points come first, seed by seed, so that a table of all variants is there early; then the others of
+    /// each seed.
     pub fn cells(&self) -> Result<Vec<Cell>> {
         self.check()?;
-        let mut moves = vec![None];
+        let mut moves = Vec::new();
         for axis in &self.axes {
             let others = axis.points.iter().filter(|point| point.name != axis.usual);
             moves.extend(others.map(|point| Some((axis, point))));
         }
         let mut cells = Vec::new();
-        for &seed in &self.seeds {
-            for moved in &moves {
-                for variant in &self.variants {
-                    cells.push(self.cell(variant, *moved, seed)?);
+        for moves in [vec![None], moves] {
+            for &seed in &self.seeds {
+                for moved in &moves {
+                    for variant in &self.variants {
+                        cells.push(self.cell(variant, *moved, seed)?);
+                    }
                 }
             }
         }

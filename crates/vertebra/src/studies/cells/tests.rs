@@ -61,10 +61,10 @@ fn the_runs_are_the_variants_at_the_usual_point_and_along_each_axis() {
         [
             "a-s0",
             "b-s0",
-            "a-batch8-s0",
-            "b-batch8-s0",
             "a-s1",
             "b-s1",
+            "a-batch8-s0",
+            "b-batch8-s0",
             "a-batch8-s1",
             "b-batch8-s1"
         ]
@@ -97,7 +97,7 @@ fn a_finished_run_is_never_done_again_and_a_stopped_one_goes_on() {
     let summary = go(&study, &mut attempt);
     assert_eq!((summary.done, summary.left), (8, 0));
     assert_eq!(seen.len(), 9);
-    assert_eq!(seen[3], ("a-batch8-s0".into(), true), "it goes on where it was");
+    assert_eq!(seen[3], ("a-s1".into(), true), "it goes on where it was");
     assert!(seen.iter().enumerate().all(|(i, (_, resume))| *resume == (i == 3)));
     let checkpoints = study.folder().join("cells/a-s0/checkpoints");
     assert_eq!(checkpoint::list(&checkpoints).unwrap().len(), 1, "the newest is kept");
