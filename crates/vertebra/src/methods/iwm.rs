@@ -2,7 +2,7 @@
 //! teacher says of the rest of the unchanged one.
 //!
 //! Two views of one crop: the source, which may be jittered, blurred, grey or solarized, and the target, which is jittered only. The predictor is
-//! told the [action](crate::data::action) that leads from one to the other.
+//! told the [`action`] that leads from one to the other.
 //!
 //! L = mean over images, hidden patches and the D numbers of each of ‖prediction − target‖², the target being the teacher's token of
 //! the second view after a layer norm without scale and shift (ε 1e-5). What is not recovered of the paper is chosen as in I-JEPA:
