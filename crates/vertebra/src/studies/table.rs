@@ -9,6 +9,9 @@ use super::{Cell, Record, Study};
 use crate::error::Result;
 use crate::evaluation::statistics::over_seeds;
 
+/// The columns of a world model; its other scores are in the runs' reports.
+const OF_WORLD: [&str; 3] = ["world mrr", "world mrr_chance", "world r2_mean"];
+
 /// A number of several seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
@@ -109,7 +112,9 @@ impl Table {
         let protocol = |key: &str| key.split(' ').next().unwrap_or_default().to_string();
         let has_top1 =
             |key: &str| keys.iter().any(|other| **other == format!("{} top1", protocol(key)));
-        let shown = keys.iter().filter(|key| key.ends_with(" top1") || !has_top1(key));
+        let of_world = |key: &str| key.starts_with("world ") && !OF_WORLD.contains(&key);
+        let shown =
+            keys.iter().filter(|key| key.ends_with(" top1") || !(has_top1(key) || of_world(key)));
         shown.map(ToString::to_string).collect()
     }
 
