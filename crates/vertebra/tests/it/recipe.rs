@@ -4,6 +4,7 @@ use std::fs;
 
 use vertebra::error::Error;
 use vertebra::recipe::{Precision, RawRecipe, differences};
+use vertebra::studies::Plan;
 
 use crate::root;
 
@@ -75,6 +76,18 @@ fn every_recipe_of_the_repository_can_train() {
             assert!(recipe.is_ok(), "{}: {}", path.display(), recipe.unwrap_err());
             count += 1;
         }
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn every_plan_of_the_repository_has_runs_that_can_train() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("recipes/studies")).unwrap() {
+        let path = entry.unwrap().path();
+        let cells = Plan::read(&path).and_then(|plan| plan.cells());
+        assert!(cells.is_ok_and(|cells| !cells.is_empty()), "{}", path.display());
+        count += 1;
     }
     assert!(count > 0);
 }
