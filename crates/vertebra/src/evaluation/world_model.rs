@@ -18,6 +18,7 @@ use crate::data::Strengths;
 use crate::error::{Error, Result};
 use crate::models::vit::predictor::{Conditioning, Places, Predictor};
 use crate::models::{Mode, named_variables, no_tap, weights};
+use crate::objectives::reconstruction::layer_normed;
 use crate::training::checkpoint::{Checkpoint, EncoderSpec};
 
 /// What the names of the predictor's variables begin with, among those of a method.
@@ -197,10 +198,8 @@ impl WorldModel {
     /// without weights (ε = 1e-5), without those of a prefix.
     pub fn targets(&self, images: &Tensor) -> Result<Tensor> {
         let tokens = self.encoder.tokens_of(images)?;
-        let (_, all, width) = tokens.size3()?;
         let prefix = self.encoder.backbone.prefix_tokens();
-        let patches = tokens.narrow(1, prefix, all - prefix);
-        Ok(patches.layer_norm([width], None::<Tensor>, None::<Tensor>, 1e-5, false))
+        Ok(layer_normed(&tokens.narrow(1, prefix, tokens.size()[1] - prefix)))
     }
 
     /// Fails where the predictor predicts something else than the encoder's tokens: pixels.
