@@ -163,9 +163,7 @@ impl Method for Data2vec {
     fn loss(&mut self, embedded: &[Tensor], _context: &Context) -> Result<Loss> {
         let [errors, hidden] = mask::totals(embedded);
         let total = errors / hidden.clamp_min(1.0);
-        let parts = vec![("tokens", total.detach())];
-        let [representation, embedding] = [2, 3].map(|part: usize| embedded[part].detach());
-        Ok(Loss { total, parts, representation, embedding })
+        Ok(mask::loss("tokens", total, embedded))
     }
 
     fn after_step(&mut self, context: &Context) -> Result<()> {

@@ -144,9 +144,7 @@ impl Method for Mae {
     fn loss(&mut self, embedded: &[Tensor], _context: &Context) -> Result<Loss> {
         let [errors, hidden] = mask::totals(embedded);
         let total = errors / hidden.clamp_min(1.0);
-        let parts = vec![("pixels", total.detach())];
-        let [representation, embedding] = [2, 3].map(|part: usize| embedded[part].detach());
-        Ok(Loss { total, parts, representation, embedding })
+        Ok(mask::loss("pixels", total, embedded))
     }
 
     fn variables(&self) -> BTreeMap<String, Tensor> {

@@ -105,9 +105,7 @@ impl Method for Simmim {
     fn loss(&mut self, embedded: &[Tensor], _context: &Context) -> Result<Loss> {
         let [errors, hidden] = mask::totals(embedded);
         let total = reconstruction::mean_over_pixels(&errors, &hidden, self.patch, self.channels);
-        let parts = vec![("pixels", total.detach())];
-        let [representation, embedding] = [2, 3].map(|part: usize| embedded[part].detach());
-        Ok(Loss { total, parts, representation, embedding })
+        Ok(mask::loss("pixels", total, embedded))
     }
 
     fn variables(&self) -> BTreeMap<String, Tensor> {

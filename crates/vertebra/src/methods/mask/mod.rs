@@ -12,7 +12,7 @@ pub mod random;
 use pixels::draw::Draw;
 use tch::{Kind, Tensor};
 
-use super::{Batch, Inputs, Progress};
+use super::{Batch, Inputs, Loss, Progress};
 use crate::error::{Error, Result};
 use crate::models::vit::{Pool, Shape, VitConfig};
 use crate::models::{Backbone, Features};
@@ -113,6 +113,13 @@ pub fn embedded(batch: &Batch, fill: impl Fn(usize) -> Filled) -> Vec<Tensor> {
 /// The sum of the errors of the whole batch and the number of hidden patches, both scalars, of what was embedded.
 pub fn totals(embedded: &[Tensor]) -> [Tensor; 2] {
     [0, 1].map(|part: usize| embedded[part].sum(None::<Kind>))
+}
+
+/// The loss of what was embedded, with itself as its one part, under `name`.
+pub fn loss(name: &'static str, total: Tensor, embedded: &[Tensor]) -> Loss {
+    let parts = vec![(name, total.detach())];
+    let [representation, embedding] = [2, 3].map(|part: usize| embedded[part].detach());
+    Loss { total, parts, representation, embedding }
 }
 
 #[cfg(test)]
